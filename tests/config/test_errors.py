@@ -174,7 +174,7 @@ def test_errors_of_a_split(split: str, expected: str):
         ("limits: {rate: {key: {»heder: x}, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key.heder: unknown key "heder"; did you mean "header"?'),
         ("limits: {rate: {key: »ip, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key: must be a mapping such as {header: X-Customer-Id}, not "ip"'),
         ("notify: {webhook: »example.com}", 'routes[0].notify.webhook: must be a URL such as https://example.com/hook'),
-        ("notify: {webhook: 'https://h', on: [»promoted]}", 'routes[0].notify.on[0]: must be begin, advance, pause, resume, promote, abort, rollback, retry, restart, undecided, approval, no_way_back, split, drift, mirror, recommendation, retrain, state, config, clock or endpoints, not "promoted"; did you mean "promote"?'),
+        ("notify: {webhook: 'https://h', on: [»promoted]}", 'routes[0].notify.on[0]: must be begin, advance, pause, resume, promote, abort, rollback, retry, restart, undecided, approval, no_way_back, split, drift, mirror, recommendation, retrain, gate, state, config, clock or endpoints, not "promoted"; did you mean "promote"?'),
         ("fallback: »[a]", "routes[0].fallback: must be text, not a list"),
         ("rollout: {strategy: »canry, champion: a, challenger: b}", 'routes[0].rollout.strategy: must be blue_green, canary, shadow, champion_challenger or ab_test, not "canry"; did you mean "canary"?'),
         ("rollout: {strategy: canary, champion: »c, challenger: b}", 'routes[0].rollout.champion: no backend is named "c"'),

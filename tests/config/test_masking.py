@@ -46,6 +46,8 @@ def test_the_secrets_of_the_format() -> None:
         ("routes", "*", "notify", "*", "secret"),
         ("routes", "*", "notify", "*", "key"),
         ("routes", "*", "retrain", "secret"),
+        ("routes", "*", "rollout", "*", "steps", "*", "gate", "webhook"),
+        ("routes", "*", "rollout", "*", "steps", "*", "gate", "secret"),
         ("routes", "*", "retrain", "webhook"),
     }
 

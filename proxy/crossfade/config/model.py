@@ -26,7 +26,14 @@ from crossfade.config.notify import NotifyConfig
 from crossfade.config.prediction import PredictionConfig, SegmentConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.registry import RegistryConfig
-from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from crossfade.config.rollout import (
+    ApprovalConfig,
+    CheckConfig,
+    FuseConfig,
+    GateConfig,
+    RolloutConfig,
+    StepConfig,
+)
 from crossfade.config.route import (
     ErrorsConfig,
     FeedbackConfig,
@@ -76,6 +83,7 @@ __all__ = [
     "ErrorsConfig",
     "FeedbackConfig",
     "FuseConfig",
+    "GateConfig",
     "HealthConfig",
     "LimitsConfig",
     "ListenConfig",

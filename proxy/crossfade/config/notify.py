@@ -35,6 +35,7 @@ Occasion = Literal[
     "mirror",
     "recommendation",
     "retrain",
+    "gate",
     "state",
     "config",
     "clock",

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from crossfade.config import units
+from crossfade.config.address import secret_url
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.section import (
     AS_CHANGE,
     AS_DURATION,
     AS_NUMBER,
     POSITIVE,
+    SECRET,
     VARIABLE,
     Count,
     Duration,
@@ -32,6 +34,7 @@ from crossfade.config.section import (
     Quantile,
     Section,
     Share,
+    SigningSecret,
     Text,
     Weight,
     at_most,
@@ -243,6 +246,18 @@ class ApprovalConfig(Section):
     )
 
 
+class GateConfig(Section):
+    """Who must say go before the challenger gets more than in this step."""
+
+    webhook: Annotated[str, BeforeValidator(secret_url), SECRET] = Field(
+        description="the URL that is asked when all else is there; 2xx means go"
+    )
+    timeout: Period = Field(default=10.0, description="how long an answer may take")
+    secret: SigningSecret | None = Field(
+        default=None, description="signs what is posted (HMAC-SHA-256); unsigned if not given"
+    )
+
+
 class StepConfig(Section):
     """One weight of the challenger, or one mirror share, and when the next step may begin."""
 
@@ -264,6 +279,10 @@ class StepConfig(Section):
     approval: Annotated[ApprovalConfig | bool, OrPlain(ApprovalConfig, flag, {"type": "boolean"})] = Field(
         default=False,
         description="true: an operator must approve the next step; or with a limit of time",
+    )
+    gate: GateConfig | None = Field(
+        default=None,
+        description="a webhook that must answer 2xx before the next step, or the promote after the last; none if not given",
     )
     min_requests: Count | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
+from crossfade.control.gate_keeper import GateKeeper
 from crossfade.control.history import History, history_path
 from crossfade.control.message_sender import MessageSender
 from crossfade.control.prometheus_poller import PrometheusPoller
@@ -34,6 +35,7 @@ class Beside:
         self.sender = MessageSender(controller.notify)
         path = history_path(controller.journal.store.name)
         self.history = controller.history = History(controller.state, path, time.time)
+        self.gates = GateKeeper(controller)
 
     def begin(self, loaded: Loaded, api: str) -> None:
         """`api`: the URL of the admin API, which answers now."""
@@ -41,6 +43,7 @@ class Beside:
         self.retraining.begin(api)
         self.sender.begin(api)
         self.history.begin()
+        self.gates.begin(api)
 
     def configure(self, loaded: Loaded) -> None:
         self.poller.configure(loaded.config)
@@ -49,6 +52,6 @@ class Beside:
         self.sender.configure()
 
     async def close(self) -> None:
-        every = (self.sender, self.retraining, self.registry, self.poller, self.reports, self.history)
-        for each in every:
+        asking = (self.gates, self.sender, self.retraining, self.registry, self.poller)
+        for each in (*asking, self.reports, self.history):
             await each.close()

@@ -202,6 +202,7 @@ def _step_pairs(old: Step, new: Step) -> Iterator[tuple[str, str, str]]:
     yield "mirror", percent(old.mirror / WHOLE), percent(new.mirror / WHOLE)
     yield "hold", duration(old.hold), duration(new.hold)
     yield "approval", _approval(old), _approval(new)
+    yield "gate", _shown(old.gate), _shown(new.gate)
     yield "min_requests", str(old.min_requests), str(new.min_requests)
 
 
@@ -213,7 +214,11 @@ def _approval(step: Step) -> str:
 
 def _step(step: Step) -> str:
     share = f"mirror {percent(step.mirror / WHOLE)}" if step.mirror else percent(step.weight / WHOLE)
-    return f"{share} for {duration(step.hold)}" + (" with approval" if step.approval else "")
+    return (
+        f"{share} for {duration(step.hold)}"
+        + (" with approval" * step.approval)
+        + (" with a gate" * step.gate)
+    )
 
 
 def _check_subject(check: Check) -> tuple[object, ...]:

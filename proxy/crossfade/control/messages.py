@@ -37,7 +37,7 @@ _FACTS = ("challenger", "phase", "step", "weight", "split", "attempt", "order")
 _ENDS_OF_ORDERS = ("retrained", "retrain_failed", "retrain_withdrawn")
 _PLAIN = frozenset(
     {"begin", "advance", "resume", "promote", "abort", "rollback", "retry", "restart", "no_way_back"}
-    | {"split", "retrain"}
+    | {"split", "retrain", "gate"}
 )
 TEST = "test"  # the occasion of a message that an operator sends to see whether it arrives
 

@@ -15,12 +15,12 @@ import msgspec
 from crossfade.control.chain import Anchor
 
 BATCH = 500  # decisions in one transaction
-APART = ("order", "alias")  # keys of `to` in decisions that change no state of a route
+APART = ("order", "alias", "gate")  # keys of `to` in decisions that change no state of a route
 STANDING = " AND ".join(f"json_extract(record, '$.to.{key}') IS NULL" for key in APART)
 
 
 def is_apart(to: Container[str]) -> bool:
-    """`to` of a decision that says nothing of where its route stands: of an order to train its model, or of an alias in a registry."""
+    """`to` of a decision that says nothing of where its route stands: of an order to train its model, of an alias in a registry, or of a gate."""
     return any(key in to for key in APART)
 
 

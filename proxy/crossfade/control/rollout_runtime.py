@@ -31,6 +31,7 @@ from crossfade.rollout.recommendation import (
     void_of,
 )
 from crossfade.rollout.ripe import Portion
+from crossfade.rollout.step_gate import GateAnswer
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
@@ -63,6 +64,8 @@ class RolloutRuntime:
         self.champion_recent = RecentOutcomes()
         self.verdicts: tuple[Finding, ...] = ()
         self.waiting_for = ""
+        self.gate: GateAnswer | None = None  # its last answer
+        self.asks_gate = False  # it is to be asked now
         self.lag = 0.0  # seconds; the largest loop lag of a worker
         self.is_ready = self.warming = False
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
@@ -272,7 +275,7 @@ class RolloutRuntime:
     @property
     def evaluation_input(self) -> EvaluationInput:
         """The inputs that the verdicts were made from, which may differ from the present values (law 12)."""
-        return replace(self.judged, ready=self.is_ready, home_down=self.home_down)
+        return replace(self.judged, ready=self.is_ready, home_down=self.home_down, gate=self.gate)
 
     def set_lifts(self, lifts: dict[str, Lift | None]) -> None:
         """Of the route's other challengers."""
@@ -344,5 +347,5 @@ class RolloutRuntime:
         """The next move of the rollout. `ready`: the challenger can take traffic."""
         self.is_ready, self.home_down = ready, home_down
         move = choose_move(self.evaluation_input, self.verdicts, now)
-        self.waiting_for = move.waiting_for
+        self.waiting_for, self.asks_gate = move.waiting_for, move.asks_gate
         return move

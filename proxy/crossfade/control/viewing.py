@@ -370,7 +370,8 @@ def _horizon(route: RouteRuntime) -> float:
 
 def _step_view(step: Step) -> StepView:
     shares = step.weight / WHOLE, step.mirror / WHOLE
-    return StepView(shares[0], step.hold, step.approval, shares[1], step.approval_within, step.approval_then)
+    then = step.approval_within, step.approval_then
+    return StepView(shares[0], step.hold, step.approval, shares[1], *then, step.gate)
 
 
 def _uncounted_text(state: RolloutState, seconds: float, gap: Gap | None) -> str:

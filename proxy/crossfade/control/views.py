@@ -135,7 +135,7 @@ class VerdictView(msgspec.Struct):
 
 
 class StepView(msgspec.Struct):
-    """`weight` and `mirror` fractions, `hold` and `approval_within` in seconds."""
+    """`weight` and `mirror` fractions, `hold` and `approval_within` in seconds. `gate`: a webhook must say go."""
 
     weight: float
     hold: float
@@ -143,6 +143,7 @@ class StepView(msgspec.Struct):
     mirror: float
     approval_within: float | None
     approval_then: str
+    gate: bool = False
 
 
 class RecommendationView(msgspec.Struct):

@@ -22,6 +22,7 @@ from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.recommendation import Lift, recommended
+from crossfade.rollout.step_gate import GateAnswer
 from crossfade.rollout.strategy import checks_for_step
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sums import add_up
@@ -33,6 +34,7 @@ class EvaluationInput(msgspec.Struct):
     `home_down`: backends that would get traffic if the rollout ended now, and that are down.
     `faults`: errors of the challenger, by kind, that are not in the evidence yet. `external`: the latest results of the plan's Prometheus queries; `drift`: of its checks of drift, by title; `other_phases`: of the route's other rollouts.
     `lifts`: of the other challengers on trial for the same number. `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
+    `gate`: the last answer of the gate, whatever step it is of.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class EvaluationInput(msgspec.Struct):
     faults: dict[str, int] = {}
     reached: Reached | None = None
     lifts: dict[str, Lift | None] = {}
+    gate: GateAnswer | None = None
 
     @property
     def step(self) -> int:
@@ -126,5 +129,5 @@ def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: floa
     requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
     acts = given.plan.primary is not None and given.plan.primary.act
     said = recommended(given.plan, given.evidence, given.lifts, findings) if acts else None
-    facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down, said)
+    facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down, said, given.gate)
     return next_move(given.plan, given.state, facts, now)

@@ -47,7 +47,7 @@ class Event(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """`weight`: out of 10 000; `hold`: seconds; `approval`: an operator must approve the next step.
+    """`weight`: out of 10 000; `hold`: seconds; `approval`: an operator must approve the next step; `gate`: a webhook must say go.
 
     `approval_within`: seconds until `approval_then` is done instead; without it, an approval has no limit.
 
@@ -62,6 +62,7 @@ class Step(msgspec.Struct, frozen=True):
     mirror: int = 0
     approval_within: float | None = None
     approval_then: Literal["abort", "advance", "pause"] = "pause"
+    gate: bool = False
 
 
 class RolloutState(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ with `advance_early`, proof that ends it), the requests, a PASS of each check, a
 endpoints up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
 Nothing ends while a backend that would get the traffic is down (law 15): an answer with errors is better than none.
 Other rollouts on the same route may block a move (rollout.other_rollouts). Where the plan says `act`, the recommendation ends the
-rollout, after the step's hold.
+rollout, after the step's hold. Where a step has a gate, nothing that gives the challenger more goes past it (rollout.step_gate).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from crossfade.rollout.machine import Event, Phase, RolloutState, advance
 from crossfade.rollout.other_rollouts import NO_OTHERS, OtherPhases, held_by
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recommendation import Advice, Recommendation
+from crossfade.rollout.step_gate import GateAnswer, closed, is_refused
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.scale import WHOLE
 from crossfade.stats.sequential import bound
@@ -25,7 +26,8 @@ from crossfade.stats.sequential import bound
 class Facts(NamedTuple):
     """`requests`: of the challenger in this step; `ready`: enough of its endpoints (`min_up`) are up.
 
-    `home_down`: backends that would get traffic if the rollout ended now, and that are down. `recommendation`: if the plan acts by it.
+    `home_down`: backends that would get traffic if the rollout ended now, and that are down. `recommendation`: if the plan acts by it. `gate`: the last answer of
+    the step's gate.
     """
 
     findings: Sequence[Finding]
@@ -34,17 +36,22 @@ class Facts(NamedTuple):
     other_phases: OtherPhases = NO_OTHERS
     home_down: tuple[str, ...] = ()
     recommendation: Recommendation | None = None
+    gate: GateAnswer | None = None
 
 
 ENDS = (Event.FAIL, Event.ABORT)  # the events with which the health loop takes a challenger's traffic
 
 
 class Move(NamedTuple):
-    """`event` with its `reason` for the journal; without an event, `waiting_for` is what the rollout waits for."""
+    """`event` with its `reason` for the journal; without an event, `waiting_for` is what the rollout waits for.
+
+    `asks_gate`: nothing but the gate of the step is missing.
+    """
 
     event: Event | None
     reason: str = ""
     waiting_for: str = ""
+    asks_gate: bool = False
 
 
 def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
@@ -86,7 +93,10 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROMOTED:
             return _watch_move(state, facts, now)
         case Phase.PAUSED if state.awaits_approval:
-            return _recommended_end(plan, state, facts) or _approval_move(plan, state, facts, now)
+            end, gate = _recommended_end(plan, state, facts), closed(state, facts.gate, now)
+            if end is not None and end.event not in ENDS and gate:
+                return Move(None, waiting_for=gate, asks_gate=True)
+            return end or _approval_move(plan, state, facts, now)
         case Phase.PAUSED:
             return Move(None, waiting_for="an operator, because it is paused: resume, promote or abort")
         case Phase.ABORTED | Phase.ROLLED_BACK:
@@ -115,9 +125,11 @@ def _approval_move(plan: Plan, state: RolloutState, facts: Facts, now: float) ->
     reason = f"nobody approved within {duration(step.approval_within)}"
     if step.approval_then == "abort":
         return Move(Event.ABORT, reason)
-    missing = _unmet(plan, facts)
-    if step.approval_then == "advance" and missing:
-        return Move(None, waiting_for=f"{missing[0]}; {reason}, so it will advance then")
+    missing = _unmet(plan, facts) if step.approval_then == "advance" else []
+    gate = closed(state, facts.gate, now) if step.approval_then == "advance" else ""
+    if missing or gate:
+        what = missing[0] if missing else gate
+        return Move(None, waiting_for=f"{what}; {reason}, so it will advance then", asks_gate=not missing)
     return Move(Event.APPROVAL_TIMEOUT, f"{reason}; `then` is {step.approval_then}")
 
 
@@ -152,18 +164,37 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
         kind = "requests" if step.weight else "copies answered"
         missing.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
     missing += _unmet(plan, facts)
-    if held >= step.hold and (end := _recommended_end(plan, state, facts, bool(missing))):
+    gate = closed(state, facts.gate, now)
+    end = _recommended_end(plan, state, facts, bool(missing)) if held >= step.hold else None
+    if end is not None and (end.event in ENDS or not gate):
         return end
-    if not missing and facts.recommendation is not None and state.is_last_step:
+    if end is None and not missing and facts.recommendation is not None and state.is_last_step:
         missing.append(f"a recommendation: {facts.recommendation.reason}")
+    if gate and not missing:
+        return _gate_move(plan, state, facts, gate, now)
     if not missing:
         text = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
         text += ", every limit proven to be kept: advanced early" if early else ""
+        text += f", the gate said go ({facts.gate.detail})" if step.gate and facts.gate else ""
         return Move(Event.PASS, f"held {duration(held)}{text}")
-    waited = now - state.patience_from
-    if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
+    if not _is_over(plan, state, now):
         return Move(None, waiting_for=missing[0])
-    return _timeout_move(plan, needed, facts, missing)
+    out = _timeout_move(plan, needed, facts, missing)
+    return _gate_move(plan, state, facts, gate, now) if gate and out.event is Event.STEP_TIMEOUT else out
+
+
+def _is_over(plan: Plan, state: RolloutState, now: float) -> bool:
+    """Whether the step has had max_step_time, and has held."""
+    held = now - state.since >= state.steps[state.step].hold
+    return held and plan.max_step_time is not None and now - state.patience_from >= plan.max_step_time
+
+
+def _gate_move(plan: Plan, state: RolloutState, facts: Facts, gate: str, now: float) -> Move:
+    """Where only the gate is missing. It is asked before max_step_time is held against it; no timeout goes past it."""
+    if not is_refused(state, facts.gate) or not _is_over(plan, state, now):
+        return Move(None, waiting_for=gate, asks_gate=True)
+    reason = f"max_step_time is over and the step still waits for {gate}"
+    return Move(Event.ABORT if plan.on_undecided == "abort" else Event.PAUSE, reason)
 
 
 def _recommended_end(

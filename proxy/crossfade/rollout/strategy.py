@@ -169,6 +169,7 @@ def _step_of(step: StepConfig, min_requests: int) -> Step:
         bool(step.approval) or not (step.weight or step.mirror),
         step.min_requests or min_requests,
         step.mirror,
+        gate=step.gate is not None,
     )
     limit = step.approval
     if isinstance(limit, bool):
