@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 import uvloop
@@ -35,10 +34,11 @@ from crossfade.control.prober import Prober
 from crossfade.control.refusal import Refused
 from crossfade.control.registered_versions import RegisteredVersions
 from crossfade.control.store import Store
-from crossfade.files import CONFIG_LIMIT, read_config, read_regular
+from crossfade.files import read_config
 from crossfade.log_lines import facts, log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
+from crossfade.workers.config_file import ConfigFile
 from crossfade.workers.ending import TICK, Ending, wait_for
 from crossfade.workers.handover import Successor
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
@@ -52,7 +52,6 @@ log = logging.getLogger("crossfade")
 
 REGISTRY = "registry"  # the actor where the registry names another version: what is in force is read again
 RESUME_AGAIN = 5.0  # seconds, where the state cannot be opened after a successor failed
-WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
 
 
 def serve(path: str, taking_over: bool = False) -> int:
@@ -81,7 +80,6 @@ class App:
     beside: Beside
 
     def __init__(self, path: Path, taking_over: bool) -> None:
-        self.path = path
         self.taking_over = taking_over
         self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.versions = RegisteredVersions()
@@ -89,16 +87,17 @@ class App:
             str(path), lambda: read_config(str(path)), os.environ, lambda: self.versions.known
         )
         self.read_versions()
-        self.access = Access(lambda: self.loaded.config.admin, self.loaded.config.admin.listen.is_loopback)
+        # Tokens are the file's: no configuration that is applied or restored gives anybody access, or gives it back.
+        is_local = self.loaded.config.admin.listen.is_loopback
+        self.access = Access(lambda: self.configurations.file.config.admin, is_local)
         self.use_log(self.loaded)
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
         self.supervising: asyncio.Future[None] | None = None
-        self.loaded_fingerprint = b""
+        self.file = ConfigFile(str(path), self.try_reload)
         self.ending = Ending()
         self.stopping = self.ending.stopping
-        self.hang_up = asyncio.Event()  # a SIGHUP came
         self.succession = Succession(self.counts, self.stopping.set)
         self.tls_files = TlsFiles(lambda: self.loaded, self.use_renewal, self.refuse_renewal)
         self.renewal_error = ""  # the latest
@@ -126,15 +125,9 @@ class App:
         """For clients of the admin API: they may read neither the environment nor files."""
         return self.configurations.check(text)
 
-    def fingerprint(self) -> bytes:
-        """A hash of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
-        with contextlib.suppress(OSError):
-            return blake2b(read_regular(str(self.path), CONFIG_LIMIT)).digest()
-        return b""
-
     async def reload(self, order: Order) -> None:
         """Load the file as it is now. Raises ConfigError, Refused or Changed; then nothing has changed."""
-        self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
+        await asyncio.to_thread(self.file.look)
         await self.configurations.reload(self.controller, self.use, order)
         await self.controller.publisher.served()
 
@@ -212,9 +205,9 @@ class App:
     async def run(self) -> None:
         """A start that fails, or is stopped by a signal, leaves everything as it was (law 16)."""
         self.ending.catch_signals(self.on_told_to_end)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.hang_up.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.file.hang_up.set)
         self.credentials = credentials_of(self.loaded.config)
-        self.loaded_fingerprint = self.fingerprint()
+        self.file.look()
         try:
             if await self.ending.unless_stopped(self.start()) and self.serving is not None:
                 await self.serve(self.serving)
@@ -386,25 +379,9 @@ class App:
     async def run_loop(self) -> None:
         """Tick and follow the configuration until a signal or a successor ends it."""
         async with asyncio.TaskGroup() as tasks:
-            following = [
-                tasks.create_task(each) for each in (self.follow_configuration(), self.tls_files.follow())
-            ]
+            following = [tasks.create_task(each) for each in (self.file.follow(), self.tls_files.follow())]
             while not self.stopping.is_set():
                 self.controller.tick(time.time())
                 await wait_for(self.stopping, TICK)
             for task in following:
                 task.cancel()
-
-    async def follow_configuration(self) -> None:
-        """Reload after a SIGHUP or a change of the file. Ticks go on meanwhile."""
-        seen = self.loaded_fingerprint
-        while True:
-            if await wait_for(self.hang_up, WATCH):
-                self.hang_up.clear()
-                await self.try_reload("signal")
-                seen = self.loaded_fingerprint
-            else:
-                # Two looks must agree: a file that is being written can be valid half way, and lack routes.
-                previous, seen = seen, await asyncio.to_thread(self.fingerprint)
-                if seen == previous and seen not in (self.loaded_fingerprint, b""):
-                    await self.try_reload("file")

@@ -43,9 +43,10 @@ class Guarded(Proxy):
             else aiohttp.TCPConnector(ssl=self.trusting)
         )
         headers = {"Authorization": f"Bearer {token}"}
+        sent: dict[str, Any] = {"data": body} if isinstance(body, str) else {"json": body}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"{self.url_of_admin}{path}", json=body, headers=headers) as response,
+            session.request(method, f"{self.url_of_admin}{path}", headers=headers, **sent) as response,
         ):
             is_json = response.content_type.endswith("json")
             return response.status, await (response.json(content_type=None) if is_json else response.text())
@@ -93,6 +94,7 @@ async def test_with_tls_and_tokens(tmp_path: Path, models: dict[str, Model]) -> 
         assert decisions[-1]["actor"].partition(" ")[0] == "alice"
         assert (await proxy.call("GET", "/api/v1/status", token="nobody's"))[0] == 401
 
+        await no_access_by_applying(proxy)
         await wait_until(lambda: list((tmp_path / "reports").glob("churn-*.html")), "a report")
 
         second = authority.files("localhost")
@@ -111,6 +113,16 @@ async def test_with_tls_and_tokens(tmp_path: Path, models: dict[str, Model]) -> 
 
         await wait_until(demoted, "the new role acts without a restart")
         assert ALICE not in proxy.output and VERA not in proxy.output
+
+
+async def no_access_by_applying(proxy: Guarded) -> None:
+    """Tokens are the file's."""
+    text = proxy.file.read_text().replace(VIEWER, VIEWER.replace("viewer", "operator"))
+    status, answer = await proxy.call("POST", "/api/v1/config?apply=true", text, token=ALICE)
+    assert (status, answer["differs"]) == (200, True)
+    assert (await proxy.get("/api/v1/session"))["role"] == "viewer"
+    assert (await proxy.call("POST", "/api/v1/reload"))[0] == 403
+    assert (await proxy.call("POST", "/api/v1/reload", token=ALICE))[0] == 200
 
 
 async def test_at_a_unix_socket(tmp_path: Path, models: dict[str, Model]) -> None:
