@@ -33,8 +33,8 @@ QUESTIONS = (
     Question("used", "What share of the predictions is looked at before the next ones are made", "%", 10),
     Question("cost", "What does a core cost in an hour", "your currency", 0.04),
 )
-# CPU seconds a prediction: measured with v3 of this package (docs/batch.md); of a stream, half of a request's is assumed.
-CPU = {"real time": 0.0007, "stream": 0.00035, "batch": 0.00003}
+# CPU seconds a prediction, measured with v3 of this package (docs/batch.md, docs/stream.md).
+CPU = {"real time": 0.0007, "stream": 0.00006, "batch": 0.00003}
 
 
 class Judgement(NamedTuple):

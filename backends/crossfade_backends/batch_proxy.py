@@ -64,17 +64,17 @@ class ThroughProxy:
 
     def score_all(self, given: Iterable[Chunk]) -> Iterator[Result]:
         with asyncio.Runner() as runner:
-            session = runner.run(self._session())
+            session = runner.run(_connected())
             try:
                 for chunk in given:
-                    self.answered_at = time.monotonic()  # reading the file is no silence
+                    self.begin()
                     yield (chunk, *runner.run(self.score(session, chunk)))
             finally:
                 runner.run(session.close())
 
-    async def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0)
-        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
+    def begin(self) -> None:
+        """What was not asked is no silence."""
+        self.answered_at = time.monotonic()
 
     async def score(
         self, session: aiohttp.ClientSession, chunk: Chunk
@@ -141,6 +141,16 @@ class ThroughProxy:
             raise BatchError(
                 f"{self.url}: no answer for {self.give_up:g} s ({what}); the same command goes on from here"
             )
+
+
+def connect() -> aiohttp.ClientSession:
+    """Needs a running loop."""
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
+
+
+async def _connected() -> aiohttp.ClientSession:
+    return connect()
 
 
 def _divided(
