@@ -27,7 +27,7 @@ routes: [{{name: x, split: {{a: 1}}}}]
 
 
 async def test_variables_are_not_told(site: Site) -> None:
-    site.reloads.env = ENV
+    site.reloads.env |= ENV
     site.reloads.file = FILE + 'override: {secret: "${OVERRIDE}"}\n'
     await site.ask("POST", "/api/v1/reload")
     told = await site.ask("POST", "/api/v1/config", 422, data=LEAKS)
