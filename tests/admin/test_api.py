@@ -403,3 +403,20 @@ async def test_an_order_to_train_a_model_answers_202_and_is_in_the_status(site: 
     assert decision["to"] == {"order": given["order"]["id"]}
     assert "is under way" in (await site.ask("POST", "/api/v1/retrain/churn", 409))["detail"]
     assert (await site.ask("POST", "/api/v1/retrain/none", 404))["type"] == UNKNOWN
+
+
+async def test_pages_of_decisions_have_a_stated_end(site: Site) -> None:
+    for verb in ("pause", "resume", "abort", "retry"):
+        await site.ask("POST", f"/api/v1/rollouts/churn/{verb}")
+    whole = await site.get("/api/v1/decisions")
+    ids = [decision["id"] for decision in whole["decisions"]]
+    assert whole["next"] is None
+    seen: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        page = await site.get(f"/api/v1/decisions?after={after}&limit=2")
+        seen += [decision["id"] for decision in page["decisions"]]
+        after = page["next"]
+    assert seen == ids
+    assert len(ids) > 3
+    assert (await site.get(f"/api/v1/decisions?after={ids[-1]}")) == {"decisions": [], "next": None}

@@ -175,3 +175,21 @@ async def test_a_stream_ends_when_its_reader_may_read_no_more(
                 await command(site, Verb.PAUSE)
             while block := await reader.block():
                 assert block.startswith(":"), "no event after that"
+
+
+async def test_the_first_connection_may_name_the_last_event_in_its_address(site: Site) -> None:
+    await site.ask("POST", "/api/v1/rollouts/churn/pause")
+    known = (await site.get("/api/v1/decisions"))["decisions"]
+    for headers, first in (({}, known[1]["id"]), ({"Last-Event-ID": str(known[1]["id"])}, known[2]["id"])):
+        url = f"{site.url}/api/v1/events?last_event_id={known[0]['id']}"
+        async with site.session.get(url, headers=headers) as response:
+            lines = [line async for line in _until_id(response)]
+        assert lines[-1] == f"id: {first}"
+
+
+async def _until_id(response: ClientResponse) -> AsyncIterator[str]:
+    async for line in response.content:
+        text = line.decode().strip()
+        yield text
+        if text.startswith("id: "):
+            return

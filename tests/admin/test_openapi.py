@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from crossfade.admin.operations import OPERATIONS
 from crossfade.control.views import Verb
 from tests.admin.site import Site
@@ -85,3 +87,26 @@ async def test_feedback_is_accepted_as_json_and_as_lines(site: Site) -> None:
     feedback = document["paths"]["/api/v1/feedback"]["post"]
     assert set(feedback["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
     assert {"202", "422", "503"} <= set(feedback["responses"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "media", "status"),
+    [
+        ("POST", "/api/v1/rollouts/churn/pause", "application/x-www-form-urlencoded", 415),
+        ("POST", "/api/v1/rollouts/churn/pause", "text/plain", 415),
+        ("POST", "/api/v1/rollouts/churn/pause", "application/json; charset=utf-8", 200),
+        ("POST", "/api/v1/rollouts/churn/pause", "application/octet-stream", 200),
+        ("POST", "/api/v1/config", "application/json", 415),
+        ("POST", "/api/v1/feedback", "application/yaml", 415),
+        ("POST", "/api/v1/feedback", "application/jsonl", 422),
+    ],
+)
+async def test_a_body_of_another_type_is_refused(
+    site: Site, method: str, path: str, media: str, status: int
+) -> None:
+    async with site.session.request(
+        method, site.url + path, data=b"{}", headers={"Content-Type": media}
+    ) as response:
+        assert response.status == status
+        if status == 415:
+            assert "Send " in (await response.json(content_type=None))["detail"]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 
 from prometheus_client.core import Metric
 
-from crossfade.admin.failures import Failures
+from crossfade.admin.access import Access
 from crossfade.admin.metrics import families_of
 from crossfade.admin.probes import Probes
 from crossfade.control.seam import WorkerStatus
@@ -24,7 +23,7 @@ async def _collected() -> list[Metric]:
     await harness.load()
     worker = WorkerStatus(0, os.getpid(), True, 1, 0, 0.0, {})
     harness.seam.workers = lambda: [worker]  # type: ignore[method-assign]  # one that /proc knows
-    probes = Probes(harness.views, Reloads(harness), {}, Failures(time.monotonic))
+    probes = Probes(harness.views, Reloads(harness), {}, Access.of_token(""))
     found = [*await probes.other_families(), *families_of(harness.views.metrics(harness.now))]
     harness.store.close()
     return found

@@ -40,7 +40,7 @@ def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.A
     streams = EventStreams(controller.feed, controller.views, access.still_admits)
     owners: tuple[object, ...] = (
         DashboardFiles(),
-        Probes(controller.views, proxy, document(VERSION, OPERATIONS), access.failures),
+        Probes(controller.views, proxy, document(VERSION, OPERATIONS), access),
         SessionApi(access),
         StateApi(controller.views),
         CommandApi(controller),

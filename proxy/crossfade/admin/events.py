@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 
+from crossfade.admin.asked import query_of
 from crossfade.admin.connections import most_connections
 from crossfade.admin.operation import Operation, Parameter
 from crossfade.admin.roles import Role
@@ -31,6 +33,10 @@ def most_streams() -> int:
     return max(most_connections() // 4, 1)
 
 
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    last_event_id: Annotated[int, msgspec.Meta(ge=0, le=10**18 - 1)] | None = None
+
+
 class EventStreams:
     """All open streams; a shutdown ends them."""
 
@@ -42,7 +48,7 @@ class EventStreams:
         self.open: set[Subscription] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        last = _last_event(request)
+        last = _last_event(request, query_of(request, EventsQuery).last_event_id)
         if len(self.open) >= most_streams():
             raise web.HTTPServiceUnavailable(
                 text=f"{most_streams()} streams of events are open already.", headers={"Retry-After": "10"}
@@ -106,10 +112,10 @@ async def _send(response: web.StreamResponse, content: bytes) -> None:
         await response.write(content)
 
 
-def _last_event(request: web.Request) -> int | None:
-    """None for a missing header, and for one that is not an id of ours."""
+def _last_event(request: web.Request, first: int | None) -> int | None:
+    """By the header, which a browser sends when it connects again; else `first`. A header that is not an id of ours counts for nothing."""
     given = request.headers.get("Last-Event-ID", "")
-    return int(given) if re.fullmatch("[0-9]{1,18}", given) else None
+    return int(given) if re.fullmatch("[0-9]{1,18}", given) else first
 
 
 def _status_event(change: StatusChange) -> bytes:
@@ -125,6 +131,10 @@ OPERATIONS = (
         summary="Decisions and changes of status as they happen",
         answer=str,
         media="text/event-stream",
+        query=EventsQuery,
+        notes={
+            "last_event_id": "the same in the address, for the first connection; the header counts where both are given"
+        },
         headers=(Parameter("Last-Event-ID", "the last decision that the reader has", int),),
         errors={503: "As many streams as there may be are open already"},
         has_head=False,

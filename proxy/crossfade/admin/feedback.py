@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from crossfade.admin.connections import body_of, parts_of
-from crossfade.admin.operation import Body, Operation
+from crossfade.admin.operation import LINES_MEDIA, Body, Operation
 from crossfade.admin.problems import problem
 from crossfade.admin.roles import Role
 from crossfade.control.feedback_intake import FeedbackIntake
@@ -32,10 +32,6 @@ IN_THREAD = 256 << 10  # bytes; a longer document is decoded beside the health l
 RETRY_AFTER = 5  # seconds
 
 JSON = "application/json"
-NDJSON = frozenset(
-    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
-)
-
 Numbered = tuple[int, bytes | msgspec.Raw]
 
 
@@ -63,10 +59,10 @@ class FeedbackApi:
         return web.Response(body=msgspec.json.encode(answer), status=202, content_type=JSON)
 
     async def _take_all(self, request: web.Request, answer: FeedbackAnswer) -> None:
-        if request.content_type in NDJSON:
+        if request.content_type in LINES_MEDIA:
             async for chunk in _chunks_of(parts_of(request)):
                 await self._take(chunk, answer)
-        elif request.content_type == JSON or "Content-Type" not in request.headers:
+        else:
             length = request.content_length
             if length is not None and length <= SMALL_BODY:
                 await self._take_document(request, answer)
@@ -75,8 +71,6 @@ class FeedbackApi:
             else:
                 async with self.large:
                     await self._take_document(request, answer)
-        else:
-            raise web.HTTPUnsupportedMediaType(text=f"Send {JSON}, or application/x-ndjson.")
 
     async def _take_document(self, request: web.Request, answer: FeedbackAnswer) -> None:
         rows = await _rows_in(await body_of(request.clone(client_max_size=MAX_BODY)))

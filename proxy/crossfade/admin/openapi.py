@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
+from crossfade.admin.access import COOKIE
 from crossfade.admin.operation import JSON, NDJSON, QUERY_NOTES, Operation, Parameter
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.admin.query import without_none
@@ -43,6 +44,11 @@ IF_MATCH = Parameter(
     "the ETag of the state that the caller has seen; nothing is done where it is another one by now",
 )
 
+SECURITY = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+}
+
 
 class ProblemAnswer(msgspec.Struct):
     """An error (RFC 9457). `problems`: of a configuration that is not valid. Further fields are possible."""
@@ -65,9 +71,9 @@ def document(version: str, operations: Sequence[Operation]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": SECURITY,
         },
-        "security": [{"token": []}, {}],
+        "security": [{name: []} for name in SECURITY],
     }
 
 

@@ -16,10 +16,14 @@ from aiohttp import web
 
 from crossfade.admin.query import NoQuery, read_query
 from crossfade.admin.roles import Role
+from crossfade.config.problem import listed
+from crossfade.log_lines import printable
 
 JSON = "application/json"
 TEXT = "text/plain"
 NDJSON = "application/x-ndjson"
+NOT_SAID = "application/octet-stream"  # what no type at all means (RFC 9110, section 8.3)
+LINES_MEDIA = (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
 
 # The first argument is the object whose method it is.
 Handler = Callable[[Any, web.Request], Awaitable[web.StreamResponse]]
@@ -36,6 +40,10 @@ class Body:
     lines: Any = None
     required: bool = True
     example: object = None
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        return self.media if self.lines is None else self.media + LINES_MEDIA
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,8 @@ def serve(app: web.Application, operation: Operation, owner: object) -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
         if operation.query is NoQuery:  # the others are read by their handlers
             read_query(request, NoQuery)
+        if operation.body is not None and request.body_exists:
+            _require_media(operation.body, request.content_type)
         return await call(owner, request)
 
     resource = app.router.add_resource(operation.path)
@@ -144,6 +154,12 @@ def serve(app: web.Application, operation: Operation, owner: object) -> None:
         methods.append("HEAD")
     for method in methods:
         app[SERVED][resource.add_route(method, handle)] = operation
+
+
+def _require_media(body: Body, given: str) -> None:
+    """A body whose type is not said is taken; `curl -d` says a form."""
+    if given not in (*body.taken, NOT_SAID):
+        raise web.HTTPUnsupportedMediaType(text=f"Send {listed(body.taken)}, not {printable(given)}.")
 
 
 def operation_of(request: web.Request) -> Operation | None:

@@ -10,10 +10,10 @@ from typing import Any
 from aiohttp import web
 from prometheus_client.core import Metric
 
+from crossfade.admin.access import Access
 from crossfade.admin.access_metrics import of_failures
 from crossfade.admin.asked import json_response
 from crossfade.admin.certificate_metrics import of_certificates
-from crossfade.admin.failures import Failures
 from crossfade.admin.metrics import render
 from crossfade.admin.operation import TEXT, Operation
 from crossfade.admin.problems import problem
@@ -27,13 +27,11 @@ from crossfade.workers.certificate_ends import certificate_ends
 class Probes:
     """`document`: of the API, as OpenAPI."""
 
-    def __init__(
-        self, views: Views, proxy: ProxyPort, document: Mapping[str, Any], failures: Failures
-    ) -> None:
+    def __init__(self, views: Views, proxy: ProxyPort, document: Mapping[str, Any], access: Access) -> None:
         self.views = views
         self.proxy = proxy
         self.document = document
-        self.failures = failures
+        self.access = access
 
     async def healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -59,10 +57,12 @@ class Probes:
         processes = await asyncio.to_thread(read_processes, pids)
         config, shown = self.views.state.config.config, self.views.state.certificate_ends
         files = await asyncio.to_thread(certificate_ends, config)
-        return [*processes, *of_certificates(files, config, shown), of_failures(self.failures.counts)]
+        return [*processes, *of_certificates(files, config, shown), of_failures(self.access.failures.counts)]
 
     async def openapi(self, request: web.Request) -> web.Response:
-        return json_response(self.document)
+        """Where no token is needed, the document says so."""
+        open_to_all: list[dict[str, Any]] = [] if self.access.needs_token else [{}]
+        return json_response({**self.document, "security": [*self.document["security"], *open_to_all]})
 
 
 OPERATIONS = (

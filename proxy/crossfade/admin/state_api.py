@@ -36,7 +36,10 @@ class Rollouts(msgspec.Struct):
 
 
 class Decisions(msgspec.Struct):
+    """`next`: give it as `after` for those that follow; null at the end, and where no `after` was given."""
+
     decisions: list[views.Decision]
+    next: int | None
 
 
 class RolloutsQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,7 +94,11 @@ class StateApi:
     async def decisions(self, request: web.Request) -> web.Response:
         asked = query_of(request, DecisionsQuery)
         found = await self.views.page(asked.route, asked.after, asked.limit)
-        body = b'{"decisions":[%b]}' % b",".join(record.text for record in found)
+        follows = None
+        if found and asked.after is not None and await self.views.page(asked.route, found[-1].id, 1):
+            follows = found[-1].id
+        records = b",".join(record.text for record in found)
+        body = b'{"decisions":[%b],"next":%b}' % (records, msgspec.json.encode(follows))
         return web.Response(body=body, content_type="application/json")
 
 
@@ -188,7 +195,7 @@ OPERATIONS = (
         role=Role.VIEWER,
         summary=(
             "Decisions, oldest first: those above `after`, or the newest; fewer than `limit` where they are larger "
-            "than 4 MiB together, so ask again with the last id until there are none"
+            "than 4 MiB together"
         ),
         answer=Decisions,
         query=DecisionsQuery,

@@ -24,6 +24,7 @@ Query = (
 )  # the latter for a name that is given several times
 _NO_QUERY: Query = {}
 _JSON = "application/json"
+_YAML = "application/yaml"
 _BROKEN = (OSError, HTTPException, ValueError)  # what a call raises if no whole answer comes
 _LAST_ENDPOINT_TYPE = "urn:crossfade:problem:last-endpoint"
 _UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
@@ -60,10 +61,9 @@ class AdminClient:
         body: object = None,
         query: Query = _NO_QUERY,
     ) -> Any:
-        # Text is sent as it is: a configuration file.
-        content = (
-            body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
-        )
+        if isinstance(body, str):  # a configuration file
+            return self._answer(method, path, body.encode(), query, _YAML)
+        content = None if body is None else json.dumps(body).encode()
         return self._answer(method, path, content, query, _JSON)
 
     def _answer(
