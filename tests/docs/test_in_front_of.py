@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -52,3 +56,29 @@ def test_the_route_reads_what_the_page_says(config: Block, answer: Block, read: 
 def test_each_page_shows_an_answer():
     pages = {config.page for config, _, _ in ANSWERS}
     assert pages == {str(page.relative_to(ROOT)) for page in (ROOT / "docs/in-front-of").glob("*.md")}
+
+
+class _Application:
+    """In the place of FastAPI, which is not among what tests install: it keeps the functions by their paths."""
+
+    def __init__(self) -> None:
+        self.functions = dict[str, Any]()
+
+    def post(self, path: str) -> Callable[[Any], Any]:
+        return lambda function: self.functions.setdefault(path, function)
+
+    get = post
+
+
+def test_the_model_of_the_fastapi_page_gives_the_answer_of_the_page(monkeypatch: pytest.MonkeyPatch):
+    fastapi = ModuleType("fastapi")
+    fastapi.__dict__["FastAPI"] = _Application
+    monkeypatch.setitem(sys.modules, "fastapi", fastapi)
+    page = (ROOT / "docs/in-front-of/fastapi.md").read_text("utf-8")
+    (code,) = (block.text for block in blocks_of(page, "fastapi.md") if block.language == "python")
+    (said,) = (block.text for block in blocks_of(page, "fastapi.md") if block.says == "answer")
+    names = dict[str, Any]()
+    exec(code, names)
+    customer = names["Customer"](customer_id="C1", total_amount_30d=80.5)
+    assert names["app"].functions["/predict"](customer) == json.loads(said)
+    assert names["app"].functions["/health"]()
