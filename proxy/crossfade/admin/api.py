@@ -18,6 +18,7 @@ from crossfade.admin.explain_api import ExplainApi
 from crossfade.admin.feedback import FeedbackApi
 from crossfade.admin.history_api import HistoryApi
 from crossfade.admin.log_api import LogApi
+from crossfade.admin.notifications_api import NotificationsApi
 from crossfade.admin.openapi import document
 from crossfade.admin.operation import SERVED, serve
 from crossfade.admin.operations import GROUPS, OPERATIONS
@@ -52,6 +53,7 @@ def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.A
         LogApi(controller),
         DriftApi(controller.drift),
         ExplainApi(Explaining(controller.state, controller.publisher)),
+        NotificationsApi(controller.notify),
     )
     by_class = {type(owner): owner for owner in owners}
     app[SERVED] = {}

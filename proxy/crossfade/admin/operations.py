@@ -12,6 +12,7 @@ from crossfade.admin import (
     feedback,
     history_api,
     log_api,
+    notifications_api,
     predictions,
     probes,
     session_api,
@@ -33,5 +34,6 @@ GROUPS: dict[type, tuple[Operation, ...]] = {
     log_api.LogApi: log_api.OPERATIONS,
     drift.DriftApi: drift.OPERATIONS,
     explain_api.ExplainApi: explain_api.OPERATIONS,
+    notifications_api.NotificationsApi: notifications_api.OPERATIONS,
 }
 OPERATIONS = tuple(operation for group in GROUPS.values() for operation in group)

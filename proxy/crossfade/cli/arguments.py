@@ -140,6 +140,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     _add_baseline(commands, admin)
     _add_drain(commands, admin)
     _add_retrain(commands, admin)
+    _add_notify(commands, admin)
     add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")
@@ -162,6 +163,20 @@ def _add_retrain(commands: Commands[argparse.ArgumentParser], admin: argparse.Ar
     )
     retrain.add_argument("route", metavar="ROUTE")
     retrain.add_argument("--reason", default="", help="for the journal")
+
+
+def _add_notify(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    notify = add(
+        commands,
+        "notify",
+        remote.notify,
+        "show who is told what happens, and what waits for each receiver; or test them",
+        admin,
+    )
+    notify.add_argument("--test", action="store_true", help="send a test message to each receiver")
+    notify.add_argument(
+        "--route", metavar="ROUTE", default="", help="with --test: only those that are told of this route"
+    )
 
 
 def _add_baseline(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:

@@ -126,6 +126,20 @@ def retrain(arguments: Namespace) -> int:
     return _finish(arguments, answer, show_retrain)
 
 
+def notify(arguments: Namespace) -> int:
+    """Exit code 1 where a test does not arrive."""
+    from crossfade.cli.show_notifications import show_receivers, show_tested
+
+    if not arguments.test:
+        if arguments.route:
+            raise CommandFailed(USAGE, "--route goes with --test")
+        return _finish(arguments, _client(arguments).get("notifications"), show_receivers)
+    query = {"route": arguments.route or None}
+    answer = _client(arguments).post("notifications", "test", query=query)
+    _finish(arguments, answer, show_tested)
+    return OK if all(each["arrived"] for each in answer["receivers"]) else INVALID
+
+
 def _drained(arguments: Namespace, admin: AdminClient, verb: str, query: dict[str, str | None]) -> Any:
     body = {"reason": arguments.reason} if arguments.reason else None
     return admin.post(

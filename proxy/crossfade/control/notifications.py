@@ -7,6 +7,7 @@ the same ids: each message is told at least once, by `message_sender`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -167,15 +168,13 @@ class Notifications:
         """Tells each receiver of this route, or all if it is "", that this is a test. Raises UnknownName."""
         if route:
             self.state.route(route)
-        out = []
-        for receiver in list(self.receivers.values()):
-            if route and receiver.route not in ("", route):
-                continue
-            message = message_of_test(token_hex(16), self.state.wall, route or receiver.route, who)
-            answer = await self.send(message, receiver) if self.send else Answer(None, "nothing is sent now")
-            of = receiver.route or None
-            out.append(Tested(receiver.config.title, of, answer.is_success, answer.detail))
-        return out
+        asked = [each for each in self.receivers.values() if not route or each.route in ("", route)]
+        return list(await asyncio.gather(*(self._tested(each, route, who) for each in asked)))
+
+    async def _tested(self, receiver: Receiver, route: str, who: str) -> Tested:
+        message = message_of_test(token_hex(16), self.state.wall, route or receiver.route, who)
+        answer = await self.send(message, receiver) if self.send else Answer(None, "nothing is sent now")
+        return Tested(receiver.config.title, receiver.route or None, answer.is_success, answer.detail)
 
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
