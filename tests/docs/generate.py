@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.docs import evidence_paths, failure_table, metrics_table, yaml_reference
+from tests.docs import api_reference, evidence_paths, failure_table, metrics_table, yaml_reference
 from tests.docs.blocks import ROOT
 
 WHOLE: dict[str, Callable[[], str]] = {
@@ -20,6 +20,7 @@ WHOLE: dict[str, Callable[[], str]] = {
 REGIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "docs/failures.md": ("failures", failure_table.table),
     "docs/verdicts.md": ("caption", evidence_paths.caption),
+    "docs/api.md": ("operations", api_reference.reference),
     "docs/metrics.md": ("metrics", metrics_table.table),
 }
 
