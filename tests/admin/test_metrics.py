@@ -53,6 +53,7 @@ NAMES = {
     "crossfade_finish_reasons_total",
     "crossfade_upstream_failures_total",
     "crossfade_in_flight",
+    "crossfade_latency_target_seconds",
     "crossfade_max_in_flight",
     "crossfade_queue_length",
     "crossfade_queued_total",
@@ -438,3 +439,9 @@ async def test_certificates_have_their_ends(site: Site, tmp_path: Path) -> None:
     assert at(samples, "certificate_expires_timestamp_seconds", **file) == end_in(authority.file)
     shown = {"backend": "v2", "endpoint": "https://127.0.0.1:9002"}
     assert at(samples, "endpoint_certificate_expires_timestamp_seconds", **shown) == 2e9
+
+
+async def test_a_route_with_a_slo_has_a_target(site: Site) -> None:
+    assert not [name for name, _ in await samples_of(site) if name == "crossfade_latency_target_seconds"]
+    await site.harness.load(CANARY + "    slo: standard\n")
+    assert at(await samples_of(site), "latency_target_seconds", route="churn") == 0.2

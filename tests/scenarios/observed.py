@@ -25,6 +25,7 @@ ROUTES = """
 routes:
   - name: churn
     match: {{path: /predict}}
+    slo: standard
     sticky: {{json: customer_id}}
     split: {{v2: 100%}}
     mirror: {{to: v4, sample: 100%, safe: true}}

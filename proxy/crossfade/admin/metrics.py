@@ -124,6 +124,12 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         [((name,), n) for name, n in view.differing.items()],
     )
     yield gauge(
+        "crossfade_latency_target_seconds",
+        "What the p99 of the route should keep, by its `slo`.",
+        ["route"],
+        [((name,), target) for name, target in view.latency_targets.items()],
+    )
+    yield gauge(
         "crossfade_in_flight",
         "Requests in flight.",
         ["backend"],

@@ -26,6 +26,7 @@ from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
+from crossfade.control.route_summary import TARGETS
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
 from crossfade.control.seen import tag_of_config, tag_of_route
 from crossfade.control.served_clock import MIN_GAP, Gap
@@ -118,6 +119,9 @@ class Views:
             differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},
             backends=self.backends(),
             max_in_flight={name: b.max_in_flight for name, b in state.config.config.backends.items()},
+            latency_targets={
+                name: TARGETS[r.config.slo] for name, r in state.routes.items() if r.config.slo is not None
+            },
             queues=sum_of_queues(worker.queues for worker in self.seam.workers()),
             rollouts=self.rollouts(now),
             decisions=self.journal.decided,

@@ -379,6 +379,7 @@ class MetricsView(msgspec.Struct):
     differing: Mapping[str, int]  # by route: keys that the file and the state disagree about
     backends: list[BackendView]
     max_in_flight: Mapping[str, int]  # by backend
+    latency_targets: Mapping[str, float]  # by route with a `slo`: seconds, of the p99
     queues: Mapping[str, QueueStatus]  # by backend
     rollouts: list[RolloutView]
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
