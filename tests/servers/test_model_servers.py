@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from crossfade.quality.answer import Output, RawAnswer, decision_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
+from tests.docs.blocks import ROOT, blocks_of
+from tests.docs.shell import commands
 from tests.ports import free_port
+from tests.scenarios.harness import Proxy, running
 from tests.servers.environments import serving, write_model
 from tests.servers.tapping import Tap, tapped
 
@@ -105,3 +111,29 @@ async def test_mlflow(tmp_path: Path, mlflow: int) -> None:
             assert [decision_of(row, 0.5) for row in answer.rows] == [False, True]
         await tap.counted(len(bodies), "crossfade_observations_total")
         await tap.counted(0, "crossfade_bad_answers_total")
+
+
+async def test_mlflow_as_its_page_has_it(tmp_path: Path, mlflow: int) -> None:
+    """The file and the request of docs/in-front-of/mlflow.md; both versions are this server."""
+    page = "docs/in-front-of/mlflow.md"
+    found = list(blocks_of((ROOT / page).read_text("utf-8"), page))
+    written = next(block.text for block in found if block.language == "yaml")
+    config = yaml.safe_load(re.sub(r"\b500[23]\b", str(mlflow), written))
+    del config["listen"]  # the harness says where
+    (asked,) = (
+        words
+        for block in found
+        if block.language == "sh"
+        for words in commands(block.text)
+        if words[0] == "curl"
+    )
+    body = json.loads(asked[asked.index("-d") + 1])
+    proxy = Proxy(tmp_path, yaml.safe_dump(config, sort_keys=False), workers=1)
+    async with running(proxy), aiohttp.ClientSession() as session:
+        async with session.post(f"{proxy.url}/invocations", json=body) as response:
+            assert (response.status, response.headers["x-crossfade-backend"]) == (200, "churn-v2")
+            assert len((await response.json())["predictions"]) == len(body["dataframe_split"]["data"])
+        await Tap(proxy).counted(1, "crossfade_observations_total", route="churn")
+        async with session.post(f"{proxy.url}/invocations", json={"nonsense": 1}) as response:
+            assert response.status == 400
+        await Tap(proxy).counted(1, "crossfade_bad_answers_total", kind="rejected")
