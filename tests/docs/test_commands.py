@@ -181,7 +181,8 @@ def test_operations_of_the_admin_api_that_curl_asks_for_exist():
         for words in commands(block.text):
             if words[0] != "curl":
                 continue
-            method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
+            sends = {"-d", "--json", "--data-binary"} & set(words)
+            method = words[words.index("-X") + 1] if "-X" in words else "POST" if sends else "GET"
             for url in words[1:]:
                 if found := re.match(r"(?:https?://[\w.-]+:9901|\$\{?\w*ADMIN\w*\}?)(/.*)", url):
                     asked += 1
