@@ -163,7 +163,7 @@ class Recorded(Owner):
 
     def __init__(self) -> None:
         self.head = parse_request(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
-        self.request_id = self.trace_id = self.forwarded_lines = self.trailers = self.answer_trailers = b""
+        self.request_id = self.trace = self.forwarded_lines = self.trailers = self.answer_trailers = b""
         self.request_done = self.expecting = False
         self.reported: list[object] = []
 

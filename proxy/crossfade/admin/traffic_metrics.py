@@ -47,6 +47,7 @@ def of_traffic(view: MetricsView) -> Iterator[Metric]:
         _BY_BACKEND,
         ((labels, cell.duration) for labels, cell in served),
         view.buckets,
+        traffic.exemplars,
     )
     yield histogram(
         "crossfade_first_byte_seconds",

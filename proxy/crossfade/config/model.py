@@ -64,6 +64,7 @@ from crossfade.config.section import (
     spelled,
     text,
 )
+from crossfade.config.traces import TracesConfig
 from crossfade.config.trusted_headers import TRUSTED_HEADERS, TrustedHeader
 from crossfade.config.units import whole
 
@@ -324,6 +325,9 @@ class Config(Section):
     traceparent: Literal["pass", "begin"] = Field(
         default="pass",
         description="pass: a client's traceparent goes to the model, and none is added; begin: a request without one gets one, sampled",
+    )
+    traces: TracesConfig | None = Field(
+        default=None, description="spans of sampled requests, for OpenTelemetry; none if not given"
     )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
         default=None, description="one line for each logged request; off if not given"

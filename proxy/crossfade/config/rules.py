@@ -30,6 +30,7 @@ from crossfade.config.reach import EarlierRoutes
 from crossfade.config.request_rules import REQUEST_RULES
 from crossfade.config.retrain_rules import RETRAIN_RULES
 from crossfade.config.rollout_rules import ROLLOUT_RULES
+from crossfade.config.traces import TRACES_RULES
 
 _MAX_COMPARED = 100  # listeners; each is compared with all, and more than a few are no configuration
 _PATH_KINDS = ("path", "prefix", "regex")
@@ -269,6 +270,7 @@ RULES: tuple[Rule, ...] = (
     *COMPARISON_RULES,
     *RETRAIN_RULES,
     *NOTIFY_RULES,
+    *TRACES_RULES,
     *GOAL_RULES,
     *DRIFT_RULES,
 )

@@ -10,7 +10,7 @@ from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.machine import Phase
+from crossfade.rollout.machine import Phase, active_step
 from crossfade.rollout.recommendation import OUT, Lift, is_same
 from crossfade.rollout.ripe import Portion
 from crossfade.routing.compiling import Trial
@@ -128,7 +128,14 @@ class RouteRuntime:
         rollouts = self.rollouts.values()
         mirrors = tuple(mirror for rollout in rollouts for mirror in rollout.mirrors)
         cuts = tuple(cut for rollout in rollouts for cut in rollout.cuts)
-        return Trial(mirrors, cuts, self.limits, self.record.salt, self.is_guarded)
+        return Trial(mirrors, cuts, self.limits, self.record.salt, self.is_guarded, self.steps)
+
+    @property
+    def steps(self) -> tuple[tuple[str, int], ...]:
+        """Of the rollouts whose challenger has traffic by a step, or is watched, by challenger."""
+        states = [rollout.state for rollout in self.rollouts.values() if rollout.state.is_guarded]
+        steps = [(state.challenger, active_step(state)) for state in states]
+        return tuple((name, step) for name, step in steps if step is not None)
 
     @property
     def limits(self) -> Limits:

@@ -114,6 +114,7 @@ class Views:
                 totals.ejections,
                 totals.unread,
                 self.seam.observations.received,
+                dict(totals.exemplars),
             ),
             splits=[_split_view(route) for route in state.routes.values()],
             differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},

@@ -14,7 +14,7 @@ import msgspec
 
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.rollout.retraining import EndedOrder
-from crossfade.stats.counts import Cell
+from crossfade.stats.counts import Cell, Exemplar
 from crossfade.stats.histogram import Histogram
 
 
@@ -347,6 +347,9 @@ class TrafficView(msgspec.Struct):
     ejections: Mapping[tuple[str, str], int]  # (backend, endpoint)
     unread: Mapping[str, int]  # "route:reason"
     observations: Mapping[str, int]  # by route
+    exemplars: Mapping[
+        tuple[str, str, str], Exemplar
+    ]  # by route, backend and role: the latest exchange with a trace
 
 
 class PredictionLogsView(msgspec.Struct):

@@ -181,8 +181,8 @@ class Downstream(ResponseWriter):
         own_id = plane.new_id()
         self.exchange = exchange = Exchange(self, head, _CLOCK(), own_id)
         exchange.plane = plane
-        if plane.begins_traces and not head.traced:
-            exchange.trace_id = own_id  # not the client's request id: it may not be valid as a trace id
+        if plane.tracer is not None:
+            plane.tracer.begin(exchange, own_id)
         length = head.length
         if len(rest) == length:
             exchange.begin(rest, True)

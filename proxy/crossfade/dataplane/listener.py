@@ -23,6 +23,7 @@ from crossfade.dataplane.mirror import MirrorCopy
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.state import ExchangeState
+from crossfade.dataplane.tracing import Tracer
 from crossfade.dataplane.tunnel import Tunnel
 from crossfade.dial import as_protocol
 from crossfade.http1.forwarded import TrustedProxies
@@ -89,10 +90,15 @@ class DataPlane(Plane):
         self.head_bytes = snapshot.head_bytes  # these four are copied here because each request reads them
         self.head_count = snapshot.head_count
         self.keep_alive = snapshot.keep_alive
-        self.begins_traces = snapshot.begins_traces
+        self.trace(snapshot)
         schedule_cuts(self, snapshot)
         if self.sweeper is None:
             self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+
+    def trace(self, snapshot: Snapshot) -> None:
+        share = None if snapshot.tracing is None else snapshot.tracing.sample
+        is_off = share is None and not snapshot.begins_traces
+        self.tracer = None if is_off else Tracer(share, snapshot.begins_traces)
 
     def trust(self, ranges: tuple[str, ...], headers: tuple[str, ...]) -> None:
         """Trust these proxies, and only them with these fields, on open connections from their next request on."""

@@ -81,9 +81,9 @@ class MirrorCopy(Owner):
         self.expecting = False
         self.trailers = self.answer_trailers = b""
         self.head = exchange.head
-        self.request_id, self.trace_id, self.forwarded_lines = (
+        self.request_id, self.trace, self.forwarded_lines = (
             exchange.request_id,
-            exchange.trace_id,
+            exchange.trace,
             exchange.forwarded_lines,
         )
         self.route = exchange.route

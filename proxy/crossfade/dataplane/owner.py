@@ -14,7 +14,7 @@ class Owner:
     head: RequestHead
     route: CompiledRoute
     request_id: bytes
-    trace_id: bytes  # of the trace that the proxy begins; empty: it begins none
+    trace: bytes  # `TRACE-SPAN` of the traceparent that the proxy sends; empty: it sends none of its own
     forwarded_lines: (
         bytes  # X-Forwarded-* and Forwarded, for the backend; up to the host if the head has none
     )

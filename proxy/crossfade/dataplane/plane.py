@@ -19,6 +19,7 @@ from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.retry_policy import RetryBudget
 from crossfade.dataplane.room import Room
 from crossfade.dataplane.state import ExchangeState
+from crossfade.dataplane.tracing import Tracer
 from crossfade.dataplane.tunnel import Tunnel
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies
@@ -60,7 +61,7 @@ class Plane(Room):
         self.trusted: TrustedProxies | None = None
         self.head_bytes = self.head_count = 0
         self.keep_alive = 0.0
-        self.begins_traces = False
+        self.tracer: Tracer | None = None  # None: no traceparent is sent but the clients' own
 
     def least_rate(self, now: float, amount: int) -> LeastRate | None:
         """A measurement that begins now; None if there is no least rate."""

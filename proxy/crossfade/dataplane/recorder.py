@@ -11,6 +11,7 @@ from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
 from crossfade.dataplane.sampling import Samples
 from crossfade.dataplane.tally import histogram_of
+from crossfade.dataplane.tracing import Spans
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
 from crossfade.stats.counts import (
@@ -23,6 +24,7 @@ from crossfade.stats.counts import (
     CellKey,
     Counts,
     CountsTable,
+    Exemplar,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Recorder:
         self.grain = FINEST  # how many seconds become one cell where there are too many cells
         self.keys_kept: dict[tuple[str, str], int] = {}
         self.samples = Samples()
+        self.spans = Spans()
         self.logged = LoggedRows()
         self.pairs_begun: dict[str, int] = {}
 
@@ -69,6 +72,7 @@ class Recorder:
         self.flush()
         self.panels.fit(self.counts.cells.values())
         self.grain = FINEST
+        self.spans.begin()
         return self.counts.take()
 
     def cell(self, key: CellKey) -> Cell:
@@ -149,6 +153,7 @@ class Recorder:
             self.flush_run(run)
         self.dropped("answers", self.samples.take_passed())
         self.dropped("prediction_log", self.logged.take_dropped())
+        self.dropped("spans", self.spans.take_dropped())
         self.bound()
 
     def flush_run(self, run: Run) -> None:
@@ -363,6 +368,15 @@ class Recorder:
     def ejected(self, backend: str, endpoint: str) -> None:
         key = (backend, endpoint)
         self.counts.ejections[key] = self.counts.ejections.get(key, 0) + 1
+
+    def span(self, exchange: ExchangeState, now: float) -> None:
+        """Pass the facts of its span on to the observer, and name its trace beside the durations."""
+        span = self.spans.of(exchange, now)
+        if span is not None:
+            self.samples.waiting.append(span)
+            if span.place[0]:
+                found = Exemplar(*span.place, span.ids[0].decode(), span.seconds, span.at)
+                self.counts.exemplars[found.place] = found
 
     def dropped(self, reason: str, n: int) -> None:
         """Count what was dropped, by reason."""

@@ -30,5 +30,7 @@ def record(plane: Plane, exchange: ExchangeState, now: float) -> None:
                 plane.mirrors.on_sample(exchange, sample)
         if exchange.route.logs and assigned.backend:  # not what the proxy answered itself
             recorder.logged.add(exchange, assigned, now)
+    if exchange.spanned:
+        recorder.span(exchange, now)
     if plane.access_log is not None and plane.access_log.wants(exchange.status, exchange.stages):
         plane.access_log.exchange(outcome or exchange.outcome(now))

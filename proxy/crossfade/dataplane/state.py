@@ -66,6 +66,8 @@ class ExchangeState(Waiter):
     total_deadline: float
     awaited: bool  # whether mirrors wait for its end: copies are compared with its answer, or taken back
     said: bytes  # the answer's body, where the route reads answers and it came in one part
+    spanned: bool  # whether the observer makes a span of it, which `trace` names
+    parent: bytes  # the client's span; empty: the span is the first of its trace
     kept_answer: KeptAnswer | None  # else, what is kept of it
     __slots__ = tuple(__annotations__)
 
@@ -73,14 +75,16 @@ class ExchangeState(Waiter):
         self.client, self.head, self.started = client, head, now
         self.request_id = head.request_id or own_id
         self.forwarded_lines = client.forwarded_lines
-        self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = self.set_cookie = b""
+        self.body = self.trailers = self.answer_trailers = self.said = self.trace = self.parent = (
+            self.set_cookie
+        ) = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
         ) = self.kept_answer = self.fallback_stage = self.asked_before = None
         self.replayable = True
         self.fell_back = self.has_more_fields = self.blamed = self.abandoned = self.ended = (
             self.holds_budget
-        ) = self.placed = False
+        ) = self.placed = self.spanned = False
         self.awaits_body = self.request_done = self.expecting = self.continued = self.client_stalls = False
         self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = (
             self.held

@@ -28,6 +28,7 @@ from crossfade.http1.framing import (
 from crossfade.http1.incomplete import check_response, is_check_due
 from crossfade.http1.lines import CHUNKED
 from crossfade.http1.response_head import UNTIL_CLOSE, ResponseHead, parse_response
+from crossfade.http1.trace_context import without_traceparent
 from crossfade.routing.health import Health
 from crossfade.routing.rewriting import Rewriting, without_replaced
 from crossfade.routing.snapshot import Endpoint
@@ -82,7 +83,7 @@ class Upstream(Flow):
     def ask(self, owner: Owner, body: bytes, mark: bytes = b"") -> None:
         """Send a request: its head, written from the parsed one (design 3.4), and the part of its body that is here.
 
-        The proxy adds `mark`, the Forwarded fields and, if `owner` has a trace id, a traceparent with it. That one is
+        The proxy adds `mark`, the Forwarded fields and, if `owner` has a trace, a traceparent with it in place of a client's own. That one is
         sampled (flag 01): 00 would make samplers that follow their parent, the usual ones, record nothing.
         """
         self.owner = owner
@@ -111,12 +112,14 @@ class Upstream(Flow):
         if head.host is None:  # they have no host yet
             lines = relay.forwarded(lines, host, head.public_host or host)
         framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
-        own = owner.trace_id
+        own = owner.trace
         if not own:
             message = b"%b%b\r\n%b%b%b%b%b" % (line, named, block, lines, owner.request_id, framing, body)
         else:
-            message = b"%b%b\r\n%btraceparent: 00-%b-%b-01\r\n%b%b%b%b" % (
-                line, named, block, own, own[16:], lines, owner.request_id, framing, body,
+            if head.traced:
+                block = without_traceparent(block)
+            message = b"%b%b\r\n%btraceparent: 00-%b-01\r\n%b%b%b%b" % (
+                line, named, block, own, lines, owner.request_id, framing, body,
             )  # fmt: skip
         self.transport.write(message)
 

@@ -12,19 +12,21 @@ from crossfade.quality.logged import LoggedBatch
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.table import ComparisonTable
 from crossfade.quality.watching import Seen, Watched
+from crossfade.routing.snapshot import Tracing
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.stats.observation import Observation
 
 
 class Use(msgspec.Struct, frozen=True, tag=True):
     """How the answers of each route are read from now on, and where its pairs are kept. `logged`: routes whose outputs go to
-    the prediction log, and whether with the bodies of requests. `log`: format and level of the observer's own.
+    the prediction log, and whether with the bodies of requests. `log`: format and level of the observer's own. `tracing`: where spans go.
     """
 
     routes: dict[str, Prediction]
     kept: dict[str, Keep] = {}
     logged: dict[str, bool] = {}
     log: tuple[str, str] = ("auto", "info")
+    tracing: Tracing | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):

@@ -15,10 +15,11 @@ from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Observed
 from crossfade.observer.outputs import Outputs
 from crossfade.observer.pairs import PairCounts
+from crossfade.observer.spans import Spans
 from crossfade.quality.comparing import row_of
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
-from crossfade.quality.samples import AnswerSample, PairSample, Sample, decode
+from crossfade.quality.samples import AnswerSample, PairSample, Sample, SpanSample, decode
 from crossfade.stats.counts import CountsTable
 
 log = logging.getLogger("crossfade.observer")
@@ -34,6 +35,7 @@ class Observer:
         self.outputs = Outputs()
         self.answers = AnswerCounts(self.table, self.outputs)
         self.pairs = PairCounts(self.table, self.answers)
+        self.spans = Spans()
 
     def use(
         self,
@@ -52,7 +54,8 @@ class Observer:
             ended.close()
 
     def close(self) -> None:
-        """End the files of pairs."""
+        """End the files of pairs, and send the last spans."""
+        self.spans.close()
         for files in self.pairs.files.values():
             files.close()
 
@@ -76,6 +79,9 @@ class Observer:
         )
 
     def _observe(self, sample: Sample) -> None:
+        if isinstance(sample, SpanSample):
+            self.spans.add(sample)
+            return
         is_pair = isinstance(sample, PairSample)
         route = (sample.copied.shadow if isinstance(sample, PairSample) else sample.cell)[0]
         prediction = self.routes.get(route)

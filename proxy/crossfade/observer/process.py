@@ -63,6 +63,7 @@ def take(observer: Observer, data: bytes, answers: BinaryIO) -> None:
     if isinstance(message, Use):
         use(*message.log)
         observer.use(message.routes, message.kept, message.logged)
+        observer.spans.use(message.tracing)
     elif isinstance(message, Watch):
         observer.answers.drift.use(message.routes)
     else:

@@ -62,7 +62,34 @@ class PairSample(msgspec.Struct, frozen=True, array_like=True, tag="pair"):
     copied: CopySample
 
 
-Sample = AnswerSample | PairSample
+class SpanSample(msgspec.Struct, frozen=True, array_like=True, tag="span"):
+    """One exchange of a trace. `ids`: of trace, span and parent in hexadecimal digits; no parent: the span is the first.
+
+    `at`: when it ended, by the worker's clock. `request`: method, path, version and host. `place`: route, assigned backend and role;
+    empty where there was no route. `answered_by` and `endpoint`: empty without an answer. `step`: of the rollout, from 0.
+    `resent`: how often it was sent again, to a fallback too. `code`: what the assigned backend said.
+    """
+
+    ids: tuple[bytes, bytes, bytes]
+    at: float
+    seconds: float
+    request_id: bytes
+    request: tuple[bytes, bytes, bytes, bytes]
+    client: bytes
+    secure: bool  # over TLS
+    status: int
+    place: tuple[str, str, str]
+    answered_by: str
+    endpoint: str
+    step: int | None
+    stages: list[str]
+    fell_back: bool
+    abandoned: bool
+    resent: int
+    code: int
+
+
+Sample = AnswerSample | PairSample | SpanSample
 _DECODER: msgspec.msgpack.Decoder[list[Sample]] = msgspec.msgpack.Decoder(list[Sample])
 _ENCODER = msgspec.msgpack.Encoder()
 

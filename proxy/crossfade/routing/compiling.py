@@ -35,6 +35,7 @@ from crossfade.routing.snapshot import (
     Snapshot,
     Sticky,
     Tls,
+    Tracing,
     endpoint_of,
 )
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # workers must not import the config models, and pydantic wit
     )
     from crossfade.config.own_answer import CorsConfig
     from crossfade.config.request import RequestConfig
+    from crossfade.config.traces import TracesConfig
 
 _NO_LEDGER = Ledger(("",), bytes(BUCKETS), 0)
 _NO_LIMITS: Limits = {}
@@ -61,7 +63,7 @@ _NO_TRIALS: Mapping[str, Trial] = {}
 class Trial(NamedTuple):
     """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits.
 
-    `salt`: of a route that was renamed and keeps the hash of its sticky keys. `guarded`: a FAIL still ends a rollout, so
+    `salt`: of a route that was renamed and keeps the hash of its sticky keys. `steps`: of rollouts, by challenger. `guarded`: a FAIL still ends a rollout, so
     workers count what its tests need: seconds, keys and endpoints.
     """
 
@@ -70,6 +72,7 @@ class Trial(NamedTuple):
     limits: Limits = _NO_LIMITS
     salt: bytes | None = None
     guarded: bool = False
+    steps: tuple[tuple[str, int], ...] = ()
 
 
 def compile_snapshot(
@@ -113,6 +116,7 @@ def compile_snapshot(
         trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
         log=Log(config.log.format, config.log.level),
+        tracing=None if config.traces is None else _compile_traces(config.traces),
         override_secret=config.override.secret if config.override else "",
         merge_slashes=config.paths.merge_slashes,
         encoded_slashes=config.paths.encoded_slashes,
@@ -221,6 +225,7 @@ def _compile_route(
         keep=_compile_keep(route.keep),
         errors=route.errors.ranges,
         guarded=trial.guarded,
+        steps=trial.steps,
         own_answer=_compile_own_answer(route),
         cors=None if route.cors is None else _compile_cors(route.cors, match.methods),
         fields_set=tuple(route.response.headers.set.items()),
@@ -228,6 +233,10 @@ def _compile_route(
         logs=route.feedback is not None and not route.answers_itself,
         inputs=route.feedback is not None and route.feedback.inputs,
     )
+
+
+def _compile_traces(traces: TracesConfig) -> Tracing:
+    return Tracing(traces.url, traces.sample, traces.service, tuple(traces.headers.items()))
 
 
 def _compile_own_answer(route: RouteConfig) -> OwnAnswer | None:

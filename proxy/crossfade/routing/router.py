@@ -117,6 +117,7 @@ class CompiledRoute:
         "name",
         "needs_body",
         "only_candidate",
+        "only_step",
         "own",
         "own_answer",
         "path_only",
@@ -129,12 +130,18 @@ class CompiledRoute:
         "shadows",
         "slots",
         "spec",
+        "steps",
         "unkeyed",
         "version",
         "visits",
         "wants_body",
         "wants_head",
     )
+
+    def step_of(self, backend: str) -> int | None:
+        """Of the rollout that this backend is part of; a champion of several rollouts has none."""
+        step = self.steps.get(backend)
+        return self.only_step if step is None else step
 
     def __init__(self, spec: Route) -> None:
         self.spec = spec
@@ -169,6 +176,8 @@ class CompiledRoute:
         self.reads = spec.prediction is not None  # whether the observer reads answers
         self.sample = prediction.sample
         self.logs = spec.logs
+        self.steps = dict(spec.steps)
+        self.only_step = spec.steps[0][1] if len(spec.steps) == 1 else None
         self.wants_body = prediction.wants_body or spec.inputs or spec.drift
         self.wants_head = prediction.wants_head or spec.drift
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there

@@ -203,6 +203,7 @@ class Route(msgspec.Struct, frozen=True):
     fields_removed: tuple[str, ...] = ()
     logs: bool = False  # each exchange is a row of the prediction log
     inputs: bool = False  # with the body of the request, where it is kept for a retry
+    steps: tuple[tuple[str, int], ...] = ()  # of its rollouts under way, by challenger; from 0
 
 
 class OwnAnswer(msgspec.Struct, frozen=True):
@@ -247,6 +248,15 @@ class Log(msgspec.Struct, frozen=True):
     level: str = "info"
 
 
+class Tracing(msgspec.Struct, frozen=True):
+    """Where spans go. `sample`: the share of requests without a traceparent that have one; `headers`: of the calls to the endpoint."""
+
+    endpoint: str
+    sample: float
+    service: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Sizes are in bytes, times in seconds."""
 
@@ -270,6 +280,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     begins_traces: bool = False  # whether a request without traceparent gets one
     cookie_secrets: tuple[str, ...] = ()
     log: Log = Log()
+    tracing: Tracing | None = None
 
 
 def with_drained(snapshot: Snapshot, drained: Collection[tuple[str, str]]) -> Snapshot:

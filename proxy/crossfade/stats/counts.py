@@ -239,6 +239,21 @@ class EjectionCount(msgspec.Struct):
     n: int
 
 
+class Exemplar(msgspec.Struct, frozen=True):
+    """The latest exchange of a backend that has a trace. `at`: when it ended, wall time."""
+
+    route: str
+    backend: str
+    role: str
+    trace_id: str
+    seconds: float
+    at: float
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.route, self.backend, self.role
+
+
 class Counts(msgspec.Struct):
     """One report: cells, mirror counts and others. Adding an empty report changes nothing.
 
@@ -259,6 +274,7 @@ class Counts(msgspec.Struct):
         default_factory=dict
     )  # bodies that could not be read, by "route:reason"
     waiting: Waiting = msgspec.field(default_factory=dict)
+    exemplars: list[Exemplar] = []
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -277,6 +293,7 @@ class CountsTable:
         self.dropped: dict[str, int] = {}
         self.ejections: dict[tuple[str, str], int] = {}
         self.unread: dict[str, int] = {}
+        self.exemplars: dict[tuple[str, str, str], Exemplar] = {}  # by route, backend and role
 
     def cell(self, key: CellKey) -> Cell:
         """Begun empty."""
@@ -297,6 +314,10 @@ class CountsTable:
             endpoint = (e.backend, e.endpoint)
             self.ejections[endpoint] = self.ejections.get(endpoint, 0) + e.n
         add_up(self.unread, counts.unread)
+        for exemplar in counts.exemplars:
+            held = self.exemplars.get(exemplar.place)
+            if held is None or held.at <= exemplar.at:
+                self.exemplars[exemplar.place] = exemplar
 
     def drop(self, reason: str, n: int) -> None:
         """Count observations that are dropped."""
@@ -313,6 +334,9 @@ class CountsTable:
         self.mirrors = {key: n for key, n in self.mirrors.items() if key[0] in routes and key[1] in backends}
         self.ejections = {key: n for key, n in self.ejections.items() if key in endpoints}
         self.unread = {what: n for what, n in self.unread.items() if what.partition(":")[0] in routes}
+        self.exemplars = {
+            key: found for key, found in self.exemplars.items() if key[0] in routes and key[1] in backends
+        }
 
     def join_seconds(self, n: int) -> None:
         """Join the cells of `n` seconds, which the tests then read as if all were of the first one."""
@@ -331,7 +355,9 @@ class CountsTable:
             self.dropped,
             [EjectionCount(*key, n) for key, n in self.ejections.items()],
             self.unread,
+            exemplars=list(self.exemplars.values()),
         )
+        self.exemplars = {}
         self.cells, self.mirrors, self.refused, self.dropped = {}, {}, {}, {}
         self.ejections, self.unread = {}, {}
         return taken

@@ -154,6 +154,7 @@ class InlineObserver:
 
     def use(self, snapshot: Snapshot) -> None:
         self.observer.use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot))
+        self.observer.spans.use(snapshot.tracing)
 
     def use_drift(self, watched: dict[str, Watched]) -> None:
         self.observer.answers.drift.use(watched)

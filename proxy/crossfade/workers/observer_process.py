@@ -81,13 +81,14 @@ class ObserverProcess:
 
     def use(self, snapshot: Snapshot) -> None:
         how_to_log = snapshot.log.format, snapshot.log.level
-        use = Use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot), how_to_log)
+        kept, logged = kept_of(snapshot), logged_of(snapshot)
+        use = Use(routes_of(snapshot), kept, logged, how_to_log, snapshot.tracing)
         if use != self.how:
             self.how = use
             writer = self.taking
             if writer is not None:
                 write_frame(writer, use)
-        if use.routes:
+        if use.routes or use.tracing is not None:
             self.needed.set()
 
     def use_drift(self, watched: dict[str, Watched]) -> None:
