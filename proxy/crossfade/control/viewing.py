@@ -49,6 +49,7 @@ from crossfade.control.views import (
     WhyView,
 )
 from crossfade.quality.comparison_summary import Subject
+from crossfade.quality.feedback import LABEL
 from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import where
@@ -178,20 +179,24 @@ class Views:
 
     def routes(self) -> list[RouteView]:
         numbers = self._numbers()
-        return [_route_view(route, numbers, self._has(route)) for route in self.state.routes.values()]
+        return [self._route(route, numbers) for route in self.state.routes.values()]
 
     def route(self, name: str) -> RouteView:
-        route = self.state.route(name)
-        return _route_view(route, self._numbers(), self._has(route))
+        return self._route(self.state.route(name), self._numbers())
 
-    def _has(self, route: RouteRuntime) -> list[str]:
-        """What can be asked for of a route besides its numbers."""
-        kept = {
-            "comparison": bool(self.seam.comparisons.of(route.name)),
-            "labels": route.config.feedback is not None,
-            "drift": route.config.drift is not None,
-        }
-        return [name for name, is_kept in kept.items() if is_kept]
+    def _route(self, route: RouteRuntime, numbers: _Numbers) -> RouteView:
+        view = _route_view(route, numbers)
+        view.compared = [found.challenger for found in self.seam.comparisons.of(route.name)]
+        view.labelled = self._labelled(route)
+        return view
+
+    def _labelled(self, route: RouteRuntime) -> list[str]:
+        """Names of feedback that has come since the start or that a check asks for; that of labels where there is none yet."""
+        if route.config.feedback is None:
+            return []
+        came = {name for at, name, _ in self.feedback.counts if at == route.name}
+        checks = (check for rollout in route.rollouts.values() for check in rollout.plan.checks)
+        return sorted(came | {check.label for check in checks if check.asks_feedback}) or [LABEL]
 
     def tag(self, route: str) -> str:
         """Of the state that commands to it act on."""
@@ -287,7 +292,7 @@ def _by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
     return out
 
 
-def _route_view(route: RouteRuntime, numbers: _Numbers, has: list[str]) -> RouteView:
+def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
     config, split = route.config, _split(route)
     roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
     roles |= {name: route.roles.get(name, "member") for name in split}
@@ -302,7 +307,7 @@ def _route_view(route: RouteRuntime, numbers: _Numbers, has: list[str]) -> Route
         backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
         config_differs=disagreements(config, route.record),
         drift=route.drifting,
-        has=has,
+        has_drift=config.drift is not None,
     )
 
 

@@ -65,8 +65,8 @@ class Disagreement(msgspec.Struct):
 class RouteView(msgspec.Struct):
     """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit.
 
-    `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`. `has`: what the API can be asked for besides:
-    comparison, labels, drift.
+    `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`. `compared`: challengers of which there are
+    mirrored pairs, the latest first; `labelled`: names of the feedback; `has_drift`: whether drift is watched for.
     """
 
     name: str
@@ -79,7 +79,9 @@ class RouteView(msgspec.Struct):
     backends: dict[str, BackendNumbers]
     config_differs: list[Disagreement]
     drift: list[str] = []
-    has: list[str] = []
+    compared: list[str] = []
+    labelled: list[str] = []
+    has_drift: bool = False
 
 
 class EndpointView(msgspec.Struct):

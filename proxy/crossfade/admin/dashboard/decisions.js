@@ -1,11 +1,11 @@
 // The decision log: who decided what, why, and on which numbers. Each decision has an address.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { useData } from "./client.js";
 import { Badge, Card, Verdict, When, addressOf } from "./parts.js";
 import { count, percent } from "./words.js";
 
-const SHOWN = 50;
+const SHOWN = 50, FIRST = 8;
 const TONES = { abort: "bad", rollback: "bad", promote: "good", advance: "go", begin: "go", start: "go", pause: "wait", undecided: "wait" };
 
 export function Decisions({ route, chosen }) {
@@ -14,11 +14,18 @@ export function Decisions({ route, chosen }) {
   const found = data?.decisions ?? [];
   const isListed = chosen === null || found.some(each => each.id === chosen);
   const { data: older } = useData(!data || isListed ? null : `${of}&after=${chosen - 1}&limit=1`, 600);
+  const [isWhole, setWhole] = useState(false);
   const shown = [...(isListed ? [] : (older?.decisions ?? []).filter(each => each.id === chosen)), ...found];
   return html`<${Card} id="decisions" title="Decisions" aside=${html`<span class="soft">${found.length === SHOWN ? `the newest ${SHOWN}; crossfade replay reads them all` : "all of this route"}</span>`}>
     ${data && !shown.length && html`<p class="soft">Nothing has been decided yet.</p>`}
-    <ol class="decisions">${[...shown].reverse().map(each => html`<${Decision} key=${each.id} decision=${each} isChosen=${each.id === chosen}/>`)}</ol>
+    <ol class="decisions">${newest(shown, isWhole, chosen).map(each => html`<${Decision} key=${each.id} decision=${each} isChosen=${each.id === chosen}/>`)}</ol>
+    ${shown.length > FIRST && !isWhole && html`<button type="button" onClick=${() => setWhole(true)}>Show ${shown.length - FIRST} more</button>`}
   <//>`;
+}
+
+function newest(decisions, isWhole, chosen) {
+  const all = [...decisions].reverse();
+  return isWhole ? all : all.filter((each, i) => i < FIRST || each.id === chosen);
 }
 
 function Decision({ decision, isChosen }) {

@@ -1,21 +1,22 @@
 // One rollout: the step it is in, what it waits for, its checks, and what would change it.
 import { html } from "./html.js";
-import { now, useData } from "./client.js";
+import { useData } from "./client.js";
+import { Commands } from "./acting.js";
 import { Checks } from "./checks.js";
 import { Badge, Card, Name, Phase, When } from "./parts.js";
 import { about, count, duration, missing, percent, plural } from "./words.js";
 
 const ENDED = { aborted: "bad", rolled_back: "bad" };
 
-export function Rollout({ rollout, route, colour }) {
+export function Rollout({ rollout, route, colour, history }) {
   const { champion, challenger, strategy, phase } = rollout;
   const { data: why } = useData(`rollouts/${encodeURIComponent(route.name)}/why?challenger=${encodeURIComponent(challenger)}`, 5);
   const title = html`<${Name} name=${champion} colour=${colour[champion]}/> <span class="soft">→</span> <${Name} name=${challenger} colour=${colour[challenger]}/>`;
-  return html`<${Card} id=${`rollout-${challenger}`} title=${title} kind="rollout" aside=${html`<${Phase} phase=${phase} watching=${phase === "promoted" && rollout.waiting_for !== ""}/> <span class="soft">${strategy.replace("_", " ")}</span>`}>
+  return html`<${Card} id=${`rollout-${challenger}`} title=${title} kind="rollout" aside=${html`<${Phase} phase=${phase} watching=${phase === "promoted" && rollout.waiting_for !== ""}/> <span class="soft">${strategy.replace("_", " ")}</span><${Commands} rollout=${rollout} colour=${colour}/>`}>
     <${Situation} rollout=${rollout} why=${why}/>
     <${Steps} rollout=${rollout}/>
     <${Recommendation} said=${rollout.recommendation}/>
-    <${Checks} verdicts=${rollout.verdicts} phase=${phase}/>
+    <${Checks} verdicts=${rollout.verdicts} history=${history?.checks[challenger]}/>
     <${WouldChange} why=${why}/>
   <//>`;
 }
@@ -37,10 +38,16 @@ function Situation({ rollout, why }) {
     ${rollout.no_way_back && html`<p class="bad">The champion is down: there is no way back now.</p>`}</div>`;
 }
 
+// Without what the check below says itself: "kpi conversion >= champion (UNDECIDED: …); 10s did not count" is cut at the bracket.
+function brief(waiting) {
+  const [, check, after = ""] = waiting.match(/^(.*?) \((?:UNDECIDED|VOID|FAIL): .*\)(;[^;)]*)?$/s) ?? [];
+  return check ? `a verdict on ${check}${after}` : waiting;
+}
+
 function rest({ waiting_for, verdicts }) {
   const most = Math.max(0, ...verdicts.map(each => each.verdict === "UNDECIDED" ? each.eta_requests ?? 0 : 0));
   const requests = most && !waiting_for.includes("request") ? ` About ${plural(most, "more request")} until all checks are decided` : "";
-  return `${waiting_for ? `; it waits for ${waiting_for}` : ""}.${requests}`.replace(/\.$/, "");
+  return `${waiting_for ? `; it waits for ${brief(waiting_for)}` : ""}.${requests}`.replace(/\.$/, "");
 }
 
 function Steps({ rollout }) {
