@@ -3,7 +3,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { identify, link, session, useData, useStore } from "./client.js";
-import { Login } from "./login.js";
+import { Feedback, Login } from "./login.js";
 import { Facts, LostConnection } from "./facts.js";
 import { Overview } from "./overview.js";
 import { RoutePage } from "./route.js";
@@ -41,16 +41,17 @@ function Top({ at, status }) {
 
 function App() {
   const at = usePlace(), who = useStore(session), { lost } = useStore(link);
-  const { data: status } = useData(who.loggedIn ? "status" : null, 5);
+  const sees = who.loggedIn && who.role !== "feedback";
+  const { data: status } = useData(sees ? "status" : null, 5);
   useEffect(() => {
     document.title = at.page === "route" ? `${at.route} · Crossfade` : "Crossfade";
   }, [at.page, at.route]);
   return html`
     <a class="skip" href="#main" onClick=${event => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
-    <${Top} at=${at} status=${who.loggedIn ? status : null}/>
+    <${Top} at=${at} status=${sees ? status : null}/>
     ${lost && html`<${LostConnection}/>`}
     <main id="main" tabindex="-1" class=${lost ? "stale" : ""}>
-      ${who.loggedIn ? html`<${Page} at=${at}/>` : who.known ? html`<${Login}/>` : html`<p class="soft wide" role="status">Asking the proxy …</p>`}
+      ${sees ? html`<${Page} at=${at}/>` : who.loggedIn ? html`<${Feedback}/>` : who.known ? html`<${Login} ended=${who.ended}/>` : html`<p class="soft wide" role="status">Asking the proxy …</p>`}
     </main>`;
 }
 

@@ -38,9 +38,10 @@ export function useStore(of) {
 
 // `answered`: when the API answered last, by this browser's clock. `skew`: seconds by which its clock is ahead of ours.
 export const link = store({ lost: false, answered: null, skew: 0 });
-export const session = store({ known: false, loggedIn: false, name: "", role: "", login: false });
+// `known`: whether the API has said who is here. `login`: whether a token is needed. `ended`: there was a session.
+export const session = store({ known: false, loggedIn: false, name: "", role: "", login: false, ended: false });
+const NOBODY = { known: true, loggedIn: false, name: "", role: "", login: true, ended: false };
 let failures = 0;
-let token = "";
 
 export const now = () => Date.now() / 1000 + link.get().skew;
 
@@ -58,7 +59,7 @@ function silent() {
 
 export async function ask(path, { method = "GET", body, headers = {} } = {}) {
   let answer;
-  const sent = { ...headers, ...(token && { Authorization: `Bearer ${token}` }), ...(body !== undefined && { "Content-Type": "application/json" }) };
+  const sent = { ...headers, ...(body !== undefined && { "Content-Type": "application/json" }) };
   try {
     answer = await fetch(API + path, { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
   } catch {
@@ -67,7 +68,7 @@ export async function ask(path, { method = "GET", body, headers = {} } = {}) {
   }
   heard(answer);
   const said = (await answer.text()).trim();
-  if (answer.status === 401) session.set({ ...session.get(), known: true, loggedIn: false, login: true });
+  if (answer.status === 401) session.set({ ...NOBODY, ended: session.get().loggedIn });
   if (!answer.ok) throw new Problem(answer.status, parsed(said));
   return parsed(said);
 }
@@ -121,19 +122,22 @@ export function useData(path, seconds = 5) {
   return found.path === path ? found : { path, data: null, problem: null };
 }
 
-// Who is here already: without a token nobody has to log in.
+// Who is here: "local" where no token is needed, the name of a token after a login, or nobody yet.
 export async function identify() {
   try {
-    await ask("routes");
-    session.set({ known: true, loggedIn: true, name: "local", role: "operator", login: false });
+    const { name, role, login } = await ask("session");
+    session.set({ known: true, loggedIn: true, name, role, login, ended: false });
   } catch (problem) {
     if (problem.status !== 401) setTimeout(identify, 2000);
   }
 }
 
-export async function logIn(given) {
-  token = given;
-  await ask("routes");
-  session.set({ known: true, loggedIn: true, name: "api", role: "operator", login: true });
-  pulse();
+export async function logIn(token) {
+  const { name, role, login } = await ask("session", { method: "POST", body: { token } });
+  session.set({ known: true, loggedIn: true, name, role, login, ended: false });
+}
+
+export async function logOut() {
+  await ask("session", { method: "DELETE" });
+  session.set(NOBODY);
 }

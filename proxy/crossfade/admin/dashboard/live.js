@@ -4,31 +4,34 @@ import { pulse, session } from "./client.js";
 
 const PAUSE = 15_000; // until a stream that was refused is asked for again
 const KINDS = ["decision", "status"];
-let timer = 0;
-
-function soon() {
-  clearTimeout(timer);
-  timer = setTimeout(pulse, 150);
-}
+let source = null, soon = 0, later = 0;
 
 function open() {
-  const source = new EventSource("api/v1/events");
-  for (const kind of KINDS) source.addEventListener(kind, soon);
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) setTimeout(open, PAUSE);
+  source = new EventSource("api/v1/events");
+  for (const kind of KINDS) source.addEventListener(kind, () => {
+    clearTimeout(soon);
+    soon = setTimeout(pulse, 150);
   });
-  return source;
+  source.addEventListener("error", () => {
+    if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    source = null;
+    later = setTimeout(follow, PAUSE);
+  });
+}
+
+function follow() {
+  const { loggedIn, role } = session.get(), wanted = loggedIn && role !== "feedback";
+  if (wanted && source === null) {
+    clearTimeout(later);
+    open();
+  }
+  if (!wanted && source !== null) {
+    source.close();
+    source = null;
+  }
 }
 
 export function listen() {
-  let source = null;
-  const follow = ({ loggedIn }) => {
-    if (loggedIn && source === null) source = open();
-    if (!loggedIn && source !== null) {
-      source.close();
-      source = null;
-    }
-  };
   session.subscribe(follow);
-  follow(session.get());
+  follow();
 }
