@@ -100,6 +100,17 @@ async def test_rollouts_of_one_route_are_listed_alone(site: Site) -> None:
     await site.get("/api/v1/rollouts?route=nobody", status=404)
 
 
+async def test_decisions_in_brief_have_all_but_what_the_evaluation_was_given(site: Site) -> None:
+    whole = (await site.get("/api/v1/decisions"))["decisions"]
+    brief = (await site.get("/api/v1/decisions?brief=true"))["decisions"]
+    assert any("given" in decision["evidence"] for decision in whole)
+    for decision in whole:
+        decision["evidence"].pop("given", None)
+    assert brief == whole
+    found = await site.get("/api/v1/rollouts/churn/why?brief=true")
+    assert found["decision"] == whole[-1]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -303,7 +314,7 @@ async def test_the_newest_decision_of_a_quiet_route_is_found_behind_many_of_anot
         ("limit=", "limit must be a whole number."),
         ("limit=null", "limit must be a whole number."),
         ("limit=1&limit=2", "limit is given 2 times."),
-        ("limits=1", "limits is no parameter; there are route, after, limit. Did you mean limit?"),
+        ("limits=1", "limits is no parameter; there are route, after, limit, brief. Did you mean limit?"),
     ],
 )
 async def test_decisions_refuse_bad_parameters(site: Site, query: str, detail: str) -> None:

@@ -15,6 +15,7 @@ from crossfade.admin.operation import Operation
 from crossfade.admin.query import ChallengerQuery
 from crossfade.admin.roles import Role
 from crossfade.control import views
+from crossfade.control.pages import without_given
 from crossfade.control.viewing import Views
 from crossfade.quality.comparison_summary import ComparisonSummary
 from crossfade.quality.summary import summary
@@ -50,6 +51,11 @@ class DecisionsQuery(msgspec.Struct, forbid_unknown_fields=True):
     route: str | None = None
     after: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_DECISIONS)] = DECISIONS
+    brief: bool = False
+
+
+class WhyQuery(ChallengerQuery):
+    brief: bool = False
 
 
 class StateApi:
@@ -83,8 +89,11 @@ class StateApi:
         return tagged_response(request, self.views.tag(route), view)
 
     async def why(self, request: web.Request) -> web.Response:
-        challenger = query_of(request, ChallengerQuery).challenger
-        return json_response(await self.views.why(request.match_info["route"], challenger))
+        asked = query_of(request, WhyQuery)
+        found = await self.views.why(request.match_info["route"], asked.challenger)
+        if asked.brief and found.decision is not None:
+            found.decision = without_given(found.decision)
+        return json_response(found)
 
     async def comparison(self, request: web.Request) -> web.Response:
         challenger = query_of(request, ChallengerQuery).challenger
@@ -93,15 +102,20 @@ class StateApi:
 
     async def decisions(self, request: web.Request) -> web.Response:
         asked = query_of(request, DecisionsQuery)
-        found = await self.views.page(asked.route, asked.after, asked.limit)
+        found = await self.views.page(asked.route, asked.after, asked.limit, asked.brief)
         follows = None
-        if found and asked.after is not None and await self.views.page(asked.route, found[-1].id, 1):
+        if (
+            found
+            and asked.after is not None
+            and await self.views.page(asked.route, found[-1].id, 1, asked.brief)
+        ):
             follows = found[-1].id
         records = b",".join(record.text for record in found)
         body = b'{"decisions":[%b],"next":%b}' % (records, msgspec.json.encode(follows))
         return web.Response(body=body, content_type="application/json")
 
 
+BRIEF = "true: without `evidence.given`, all that the evaluation read, which can be large"
 SEVERAL = "The route has several, and no challenger is named"
 OPERATIONS = (
     Operation(
@@ -174,7 +188,8 @@ OPERATIONS = (
         role=Role.VIEWER,
         summary="The last decision, its evidence, and what would change it",
         answer=views.WhyView,
-        query=ChallengerQuery,
+        query=WhyQuery,
+        notes={"brief": BRIEF},
         errors={409: SEVERAL},
     ),
     Operation(
@@ -199,5 +214,6 @@ OPERATIONS = (
         ),
         answer=Decisions,
         query=DecisionsQuery,
+        notes={"brief": BRIEF},
     ),
 )

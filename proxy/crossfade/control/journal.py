@@ -23,7 +23,7 @@ from crossfade.control.chain import first_broken, seal
 from crossfade.control.database import IN_MEMORY, StoreError
 from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
 from crossfade.control.kept_messages import MessageRows
-from crossfade.control.pages import Record
+from crossfade.control.pages import Record, record_of
 from crossfade.control.pruning import is_apart
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
@@ -400,10 +400,15 @@ class Journal:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
 
-    async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
-        """As they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
-        owed = [Record(d.id, msgspec.json.encode(d)) for d in self._owed(route) if d.id > (after or 0)]
-        found = await self._read(self.store.page, route, after, limit)
+    async def page(
+        self, route: str | None, after: int | None, limit: int, brief: bool = False
+    ) -> list[Record]:
+        """As they are stored: in order, those above `after`, or the last ones; fewer where they are large.
+
+        `brief`: without what the evaluation was given.
+        """
+        owed = [record_of(d, brief) for d in self._owed(route) if d.id > (after or 0)]
+        found = await self._read(self.store.page, route, after, limit, brief)
         if after is not None and found.is_cut:
             return found.records
         last = found.records[-1].id if found.records else 0

@@ -9,6 +9,11 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
+from crossfade.control.views import Decision
+
 PAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -19,6 +24,16 @@ class Record(NamedTuple):
     text: bytes
 
 
+def record_of(decision: Decision, brief: bool) -> Record:
+    """Of one that is not in the database yet."""
+    return Record(decision.id, msgspec.json.encode(without_given(decision) if brief else decision))
+
+
+def without_given(decision: Decision) -> Decision:
+    """Without all that the evaluation read."""
+    return replace(decision, evidence={k: v for k, v in decision.evidence.items() if k != "given"})
+
+
 class Page(NamedTuple):
     """In order of id. `is_cut`: there was no room for all that was asked for."""
 
@@ -26,8 +41,14 @@ class Page(NamedTuple):
     is_cut: bool
 
 
-def read_page(reader: sqlite3.Connection, route: str | None, after: int | None, limit: int) -> Page:
-    """The first above `after`, or the last of all; at least one, however large it is. Raises sqlite3.Error."""
+def read_page(
+    reader: sqlite3.Connection, route: str | None, after: int | None, limit: int, brief: bool = False
+) -> Page:
+    """The first above `after`, or the last of all; at least one, however large it is. Raises sqlite3.Error.
+
+    `brief`: without what the evaluation was given, which is most of the text; sqlite takes it out.
+    """
+    text = "json_remove(record, '$.evidence.given')" if brief else "record"
     where, values = [], list[object]()
     if route is not None:
         where.append("route = ?")
@@ -36,7 +57,7 @@ def read_page(reader: sqlite3.Connection, route: str | None, after: int | None, 
         where.append("id > ?")
         values.append(after)
     found = reader.execute(
-        "SELECT id, CAST(record AS BLOB) FROM decisions "
+        f"SELECT id, CAST({text} AS BLOB) FROM decisions "
         + (f"WHERE {' AND '.join(where)} " if where else "")
         + f"ORDER BY id {'DESC' if after is None else 'ASC'} LIMIT ?",
         (*values, limit),

@@ -371,10 +371,10 @@ class Store:
         where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
         return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
 
-    def page(self, route: str | None, after: int | None, limit: int) -> Page:
+    def page(self, route: str | None, after: int | None, limit: int, brief: bool = False) -> Page:
         """As they are stored: the first above `after`, or the last of all."""
         try:
-            return read_page(self.reader, route, after, limit)
+            return read_page(self.reader, route, after, limit, brief)
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 

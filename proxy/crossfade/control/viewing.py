@@ -254,9 +254,11 @@ class Views:
         checks = () if rollout is None else rollout.plan.checks
         return copy_of(found.table), subject_of(found, at.config, checks)
 
-    async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
+    async def page(
+        self, route: str | None, after: int | None, limit: int, brief: bool = False
+    ) -> list[Record]:
         """Decisions as they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
-        return await self.journal.page(route, after, limit)
+        return await self.journal.page(route, after, limit, brief)
 
 
 class _Numbers:

@@ -9,7 +9,7 @@ const SHOWN = 50, FIRST = 8;
 const TONES = { abort: "bad", rollback: "bad", promote: "good", advance: "go", begin: "go", start: "go", pause: "wait", undecided: "wait" };
 
 export function Decisions({ route, chosen }) {
-  const of = `decisions?route=${encodeURIComponent(route)}`;
+  const of = `decisions?brief=true&route=${encodeURIComponent(route)}`;
   const { data } = useData(`${of}&limit=${SHOWN}`, 10);
   const found = data?.decisions ?? [];
   const isListed = chosen === null || found.some(each => each.id === chosen);

@@ -10,7 +10,7 @@ const ENDED = { aborted: "bad", rolled_back: "bad" };
 
 export function Rollout({ rollout, route, colour, history }) {
   const { champion, challenger, strategy, phase } = rollout;
-  const { data: why } = useData(`rollouts/${encodeURIComponent(route.name)}/why?challenger=${encodeURIComponent(challenger)}`, 5);
+  const { data: why } = useData(`rollouts/${encodeURIComponent(route.name)}/why?brief=true&challenger=${encodeURIComponent(challenger)}`, 5);
   const title = html`<${Name} name=${champion} colour=${colour[champion]}/> <span class="soft">→</span> <${Name} name=${challenger} colour=${colour[challenger]}/>`;
   return html`<${Card} id=${`rollout-${challenger}`} title=${title} kind="rollout" aside=${html`<${Phase} phase=${phase} watching=${phase === "promoted" && rollout.waiting_for !== ""}/> <span class="soft">${strategy.replace("_", " ")}</span><${Commands} rollout=${rollout} colour=${colour}/>`}>
     <${Situation} rollout=${rollout} why=${why}/>
