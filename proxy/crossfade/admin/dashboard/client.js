@@ -85,6 +85,9 @@ function parsed(text) {
 const pulses = new Set();
 export const pulse = () => pulses.forEach(reload => reload());
 
+// `since=-3600` in a path is an hour before it is asked.
+const dated = path => path.replace(/since=-(\d+)/, (_, seconds) => `since=${Math.round(now() - seconds)}`);
+
 // The latest answer at this path, asked again every `seconds`. Old data stays while a new answer is waited for, or fails.
 export function useData(path, seconds = 5) {
   const [found, setFound] = useState({ path: null, data: null, problem: null });
@@ -99,7 +102,7 @@ export function useData(path, seconds = 5) {
       asking = true;
       clearTimeout(timer);
       try {
-        const data = await ask(path);
+        const data = await ask(dated(path));
         if (!stopped) setFound({ path, data, problem: null });
       } catch (problem) {
         if (!stopped) setFound(last => ({ path, data: last.path === path ? last.data : null, problem }));

@@ -56,7 +56,7 @@ export function StepMarks({ step, steps, phase }) {
 // `columns`: [{key, title, number}]; `cells(row)`: one for each column.
 export function Table({ columns, rows, cells, caption, keyed, sort, onSort, kind = "", link }) {
   const order = column => sort?.key === column.key ? (sort.down ? "descending" : "ascending") : "none";
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table class=${kind}>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}, table"><table class=${kind}>
     <caption class="hidden">${caption}</caption>
     <thead><tr>${columns.map(column => html`<th key=${column.key} scope="col" class="${column.number ? "num" : ""} ${column.kind ?? ""}" aria-sort=${onSort && column.sortable !== false ? order(column) : undefined}>
       ${onSort && column.sortable !== false

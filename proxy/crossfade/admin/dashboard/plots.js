@@ -20,7 +20,7 @@ const PLOTS = [
 // The history of a route for the last `span` seconds.
 export const useHistory = (route, span) => useData(`history/${encodeURIComponent(route)}?since=-${span}&points=${POINTS}`, span > 86_400 ? 60 : 10);
 
-export const DEFAULT_SPAN = 6 * 3600;
+export const DEFAULT_SPAN = 3600;
 
 export function Plots({ history: { data, problem }, colour, span, setSpan }) {
   const isDark = useDark();
