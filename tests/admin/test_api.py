@@ -68,6 +68,7 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
         "mirror": 0.0,
         "approval_within": None,
         "approval_then": "pause",
+        "gate": False,
     }
     assert {
         "check",

@@ -13,7 +13,7 @@ ROUTE = "/#/route/churn"
 
 
 def is_refusal(text: str) -> bool:
-    return text.startswith("Failed to load resource") and "409" in text
+    return text.startswith("Failed to load resource") and ("409" in text or "412" in text)
 
 
 async def test_an_abort_says_who_moves_takes_a_reason_and_is_done_from_the_keyboard(browser: Browser) -> None:
@@ -70,6 +70,7 @@ async def test_a_command_that_came_too_late_is_explained(browser: Browser) -> No
         await expect(dialog).to_contain_text("Nobody moves.")
         await site.ask("POST", "/api/v1/rollouts/churn/abort")  # by somebody else
         await dialog.get_by_role("button", name="Pause").click()
-        await expect(dialog.get_by_role("alert")).to_contain_text("Not possible now.")
+        await expect(dialog.get_by_role("alert")).to_contain_text("It has changed since you looked.")
+        assert (await site.harness.actions())[-1] == "abort"
         await dialog.get_by_role("button", name="Cancel").click()
         await expect(page.get_by_text("v3 was taken back")).to_be_visible()

@@ -55,7 +55,7 @@ from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import where
 from crossfade.rollout.machine import RolloutState, Step, active_step
 from crossfade.rollout.verdict import duration
-from crossfade.scale import WHOLE
+from crossfade.scale import OF_LABELS, WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
 NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what changes a route without a rollout
@@ -187,16 +187,7 @@ class Views:
     def _route(self, route: RouteRuntime, numbers: _Numbers) -> RouteView:
         view = _route_view(route, numbers)
         view.compared = [found.challenger for found in self.seam.comparisons.of(route.name)]
-        view.labelled = self._labelled(route)
         return view
-
-    def _labelled(self, route: RouteRuntime) -> list[str]:
-        """Names of feedback that has come since the start or that a check asks for; that of labels where there is none yet."""
-        if route.config.feedback is None:
-            return []
-        came = {name for at, name, _ in self.feedback.counts if at == route.name}
-        checks = (check for rollout in route.rollouts.values() for check in rollout.plan.checks)
-        return sorted(came | {check.label for check in checks if check.asks_feedback}) or [LABEL]
 
     def tag(self, route: str) -> str:
         """Of the state that commands to it act on."""
@@ -309,8 +300,17 @@ def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
         backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
         config_differs=disagreements(config, route.record),
         drift=route.drifting,
+        labelled=_labelled(route),
         has_drift=config.drift is not None,
     )
+
+
+def _labelled(route: RouteRuntime) -> list[str]:
+    """Names of labels: those that checks ask for, or the usual one."""
+    if route.config.feedback is None:
+        return []
+    checks = (check for rollout in route.rollouts.values() for check in rollout.plan.checks)
+    return sorted({check.label for check in checks if check.metric in OF_LABELS}) or [LABEL]
 
 
 def _split_view(route: RouteRuntime) -> SplitView:

@@ -66,7 +66,7 @@ class RouteView(msgspec.Struct):
     """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit.
 
     `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`. `compared`: challengers of which there are
-    mirrored pairs, the latest first; `labelled`: names of the feedback; `has_drift`: whether drift is watched for.
+    mirrored pairs, the latest first; `labelled`: names of labels, where there is feedback; `has_drift`: whether drift is watched for.
     """
 
     name: str

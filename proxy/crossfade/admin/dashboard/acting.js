@@ -1,7 +1,7 @@
 // What an operator can do to a route. Each command says first what it will do, and takes a reason.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
-import { ask, pulse, session, useStore } from "./client.js";
+import { answerOf, ask, pulse, session, useStore } from "./client.js";
 import { SplitBar } from "./parts.js";
 import { NOTHING, count, percent, plural } from "./words.js";
 
@@ -31,7 +31,7 @@ export function Commands({ rollout, colour }) {
   const path = `rollouts/${encodeURIComponent(rollout.route)}/${verb}?challenger=${encodeURIComponent(rollout.challenger)}`;
   return html`<span class="commands" role="group" aria-label="Commands for ${rollout.challenger}">
     ${(OFFERED[rollout.phase] ?? []).map(each => html`<button key=${each} type="button" class=${VERBS[each].danger ? "danger" : ""} onClick=${() => setVerb(each)}>${VERBS[each].word}</button>`)}
-    ${verb && html`<${Confirm} ...${VERBS[verb]} of="${rollout.challenger} on ${rollout.route}" method="POST" path=${path} colour=${colour} onClose=${() => setVerb(null)}/>`}
+    ${verb && html`<${Confirm} ...${VERBS[verb]} route=${rollout.route} of="${rollout.challenger} on ${rollout.route}" method="POST" path=${path} colour=${colour} onClose=${() => setVerb(null)}/>`}
   </span>`;
 }
 
@@ -50,24 +50,26 @@ export function SetSplit({ route, colour }) {
       <input type="number" min="0" step="any" value=${weights[name]} onInput=${event => setWeights({ ...weights, [name]: event.target.value })}/>
       <span class="soft">${total ? percent(given[name] / total) : NOTHING}</span></label>`)}</fieldset>`;
   return html`<button type="button" onClick=${open}>Set split</button>
-    ${isOpen && html`<${Confirm} word="Set split" of=${route.name} about="Only as many customers move as the weights ask for." method="PUT" path=${`routes/${encodeURIComponent(route.name)}/split`} body=${given} ready=${total > 0} colour=${colour} onClose=${() => setOpen(false)}>${fields}<//>`}`;
+    ${isOpen && html`<${Confirm} word="Set split" route=${route.name} of=${route.name} about="Only as many customers move as the weights ask for." method="PUT" path=${`routes/${encodeURIComponent(route.name)}/split`} body=${given} ready=${total > 0} colour=${colour} onClose=${() => setOpen(false)}>${fields}<//>`}`;
 }
 
 // `body`: what is sent besides the reason; it is previewed again when it changes.
-function Confirm({ word, of, about, danger, method, path, body, ready = true, colour, children, onClose }) {
+function Confirm({ word, route, of, about, danger, method, path, body, ready = true, colour, children, onClose }) {
   const dialog = useRef(null), [reason, setReason] = useState(""), [busy, setBusy] = useState(false), [problem, setProblem] = useState(null), [force, setForce] = useState(false);
-  const preview = usePreview(method, path, body, force, ready);
+  const [looks, setLooks] = useState(0), { preview, tag } = usePreview(route, { method, path, body, force, ready, looks });
   useEffect(() => dialog.current.showModal(), []);
   const submit = async event => {
     event.preventDefault();
     setBusy(true);
     try {
-      await ask(withQuery(path, { force }), { method, body: method === "POST" ? { reason } : body });
+      await ask(withQuery(path, { force }), { method, body: method === "POST" ? { reason } : body, headers: tag ? { "If-Match": tag } : {} });
       pulse();
       dialog.current.close();
     } catch (found) {
       setProblem(found);
       setBusy(false);
+      setLooks(looks + 1);
+      pulse();
     }
   };
   const refusal = problem?.message ?? (preview && !preview.allowed ? preview.refusal : "");
@@ -89,7 +91,7 @@ function Confirm({ word, of, about, danger, method, path, body, ready = true, co
 
 function headingOf({ status }) {
   if (status === 409) return "Not possible now.";
-  if (status === 412) return "Somebody else was here first. Look again, then decide.";
+  if (status === 412) return "It has changed since you looked. Look again, then decide.";
   if (status === 403) return "Your token may not do this.";
   return status === 0 ? "No answer: it may have been done. Look at the decisions." : "Refused.";
 }
@@ -99,24 +101,27 @@ const withQuery = (path, asked) => {
   return query ? `${path}${path.includes("?") ? "&" : "?"}${query}` : path;
 };
 
-function usePreview(method, path, body, force, ready) {
-  const [preview, setPreview] = useState(null), text = JSON.stringify(body);
+// What would be done now, and the tag of the state that this is said of. Looked at again after a refusal.
+function usePreview(route, { method, path, body, force, ready, looks }) {
+  const [seen, setSeen] = useState({ preview: null, tag: null }), text = JSON.stringify(body);
   useEffect(() => {
     let stopped = false;
+    const look = async () => {
+      if (!ready) return { preview: null, tag: null };
+      const { tag } = await answerOf(`routes/${encodeURIComponent(route)}`);
+      const preview = await ask(withQuery(path, { preview: true, force }), { method, body: method === "POST" ? {} : body });
+      return { preview, tag };
+    };
     const timer = setTimeout(async () => {
-      try {
-        const found = ready ? await ask(withQuery(path, { preview: true, force }), { method, body: method === "POST" ? {} : body }) : null;
-        if (!stopped) setPreview(found);
-      } catch (problem) {
-        if (!stopped) setPreview({ allowed: false, refusal: problem.message });
-      }
+      const found = await look().catch(problem => ({ preview: { allowed: false, refusal: problem.message }, tag: null }));
+      if (!stopped) setSeen(found);
     }, 150);
     return () => {
       stopped = true;
       clearTimeout(timer);
     };
-  }, [path, text, force, ready]);
-  return preview;
+  }, [route, path, text, force, ready, looks]);
+  return seen;
 }
 
 function Preview({ preview, about, colour }) {

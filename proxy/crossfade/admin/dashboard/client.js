@@ -57,7 +57,12 @@ function silent() {
   if (failures >= SILENT_AFTER && !link.get().lost) link.set({ ...link.get(), lost: true });
 }
 
-export async function ask(path, { method = "GET", body, headers = {} } = {}) {
+export async function ask(path, options) {
+  return (await answerOf(path, options)).data;
+}
+
+// What is asked for, and the ETag of it: a change that names it is refused (412) when somebody else was first.
+export async function answerOf(path, { method = "GET", body, headers = {} } = {}) {
   let answer;
   const sent = { ...headers, ...(body !== undefined && { "Content-Type": "application/json" }) };
   try {
@@ -70,7 +75,7 @@ export async function ask(path, { method = "GET", body, headers = {} } = {}) {
   const said = (await answer.text()).trim();
   if (answer.status === 401) session.set({ ...NOBODY, ended: session.get().loggedIn });
   if (!answer.ok) throw new Problem(answer.status, parsed(said));
-  return parsed(said);
+  return { data: parsed(said), tag: answer.headers.get("ETag") };
 }
 
 function parsed(text) {

@@ -22,7 +22,7 @@ function Found({ found, colour }) {
   return html`<div class="grid">
     <${Numbers} found=${found}/>
     <div><h3>Scores</h3><${Histograms} sides=${sides} label="Scores of ${champion} and ${challenger}: medians ${rounded(scores.champion.quantiles.p50)} and ${rounded(scores.challenger.quantiles.p50)}"/></div>
-    ${decisions.confusion.labels.length > 0 && html`<div><h3>Decisions</h3><${Confusion} ...${decisions.confusion} rows=${champion} columns=${challenger}/></div>`}
+    ${decisions.confusion.labels.length > 0 && html`<div><h3>Decisions</h3><${Confusion} ...${decisions.confusion} rows=${champion} columns=${challenger} of="Decisions of ${champion} and ${challenger}"/></div>`}
     ${segments.length > 0 && html`<${Segments} found=${found}/>`}
     ${worst.length > 0 && html`<${Worst} found=${found}/>`}
   </div>`;

@@ -65,12 +65,12 @@ export function Reliability({ sides, label }) {
 }
 
 // A matrix of counts; what both say alike is on the diagonal.
-export function Confusion({ labels, counts, rows, columns }) {
+export function Confusion({ labels, counts, rows, columns, of }) {
   const total = counts.flat().reduce((sum, n) => sum + n, 0) || 1;
   const shade = n => `shade${n === 0 ? 0 : Math.min(1 + Math.floor(5 * n / total), 5)}`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="${rows} against ${columns}"><table class="confusion">
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${of}><table class="confusion">
     <caption>${rows} down, ${columns} across</caption>
-    <thead><tr><th></th>${labels.map(name => html`<th key=${name} scope="col">${name || "none"}</th>`)}</tr></thead>
+    <thead><tr><td class="corner"></td>${labels.map(name => html`<th key=${name} scope="col">${name || "none"}</th>`)}</tr></thead>
     <tbody>${counts.map((row, i) => html`<tr key=${labels[i]}><th scope="row">${labels[i] || "none"}</th>
       ${row.map((n, j) => html`<td key=${labels[j]} class="${i === j ? "same" : "other"} ${shade(n)}"><b>${n}</b><small>${percent(n / total, 2)}</small></td>`)}</tr>`)}</tbody>
   </table></div>`;

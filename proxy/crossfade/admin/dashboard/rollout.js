@@ -58,7 +58,7 @@ function Steps({ rollout }) {
     const served = kind === "now" && each.hold > 0 ? Math.min(elapsed / each.hold, 1) : kind === "done" ? 1 : 0;
     return html`<li key=${i} class=${kind} aria-current=${kind === "now" ? "step" : undefined}>
       <b>${each.mirror ? `mirror ${percent(each.mirror)}` : percent(each.weight)}</b>
-      <span>${each.hold ? duration(each.hold) : "no hold"}${each.approval ? ", then approval" : ""}</span>
+      <span>${each.hold ? duration(each.hold) : "no hold"}${each.gate ? ", then the gate" : ""}${each.approval ? ", then approval" : ""}</span>
       <i class="served" style=${{ width: `${served * 100}%` }}></i>
     </li>`;
   })}</ol>`;
