@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.docs import api_reference, evidence_paths, failure_table, metrics_table, yaml_reference
+from crossfade.cli.described import described
+from crossfade.cli.manual import page as manual_page
+from tests.docs import (
+    api_reference,
+    cli_reference,
+    evidence_paths,
+    failure_table,
+    metrics_table,
+    yaml_reference,
+)
 from tests.docs.blocks import ROOT
 
 WHOLE: dict[str, Callable[[], str]] = {
     "docs/yaml.md": yaml_reference.page,
+    "docs/cli.md": cli_reference.page,
+    "deploy/man/crossfade.1": lambda: manual_page(described()),
     "docs/pictures/evidence.svg": evidence_paths.evidence,
     "docs/pictures/estimate.svg": evidence_paths.estimates,
     "docs/pictures/looks.svg": evidence_paths.repeated_looks,

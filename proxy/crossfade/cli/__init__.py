@@ -13,16 +13,23 @@ from io import TextIOWrapper
 
 from crossfade.cli.exits import CommandFailed
 
+COMPLETE = "__complete"  # what the shells' functions call; no command of an operator
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns its exit code; a wrong command line raises SystemExit(2)."""
     from crossfade.cli.arguments import build_parser
+    from crossfade.cli.parsing import handler_of
 
+    if argv[:1] == [COMPLETE]:
+        from crossfade.cli.completing import complete
+
+        return complete(argv[1:])
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # do not fail on a terminal without UTF-8
     try:
-        code: int = arguments.handler(arguments)
+        code = handler_of(arguments.handler)(arguments)
         sys.stdout.flush()
     except CommandFailed as failed:
         return report(failed)

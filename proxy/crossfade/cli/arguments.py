@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from crossfade.cli import baseline, feedback, local, remote, report_page
 from crossfade.cli.exits import EPILOG
 from crossfade.cli.file_arguments import add_for_files
 from crossfade.cli.live_arguments import add_live
@@ -39,36 +38,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
-    run = add(commands, "run", local.run, "serve with this configuration")
+    run = add(commands, "run", "local.run", "serve with this configuration")
     run.add_argument("file", metavar="FILE")
     run.add_argument(
         "--takeover",
         action="store_true",
         help="take over from the running proxy with the same state, without losing a request",
     )
-    check = add(commands, "check", local.check, "report every problem in configuration files")
+    check = add(commands, "check", "local.check", "report every problem in configuration files")
     check.add_argument("files", metavar="FILE", nargs="+", help="- reads standard input")
     check.add_argument("--json", action="store_true", help="print JSON")
     add_for_files(commands)
     replay = add(
         commands,
         "replay",
-        local.replay,
+        "local.replay",
         "compute the journal's decisions again with this version and compare",
     )
     replay.add_argument("--state", metavar="FILE", default=_STATE, help=f"the database (default: {_STATE})")
     replay.add_argument("--json", action="store_true", help="print JSON")
     _add_demo(commands)
     _add_token(commands)
-    add(commands, "schema", local.schema, "print the JSON Schema of the configuration")
-    add(commands, "version", local.version, "print the version")
+    add(commands, "schema", "local.schema", "print the JSON Schema of the configuration")
+    add(commands, "version", "local.version", "print the version")
 
 
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     demo = add(
         commands,
         "demo",
-        local.demo,
+        "local.demo",
         "run three rollouts on this machine, with real models and simulated customers, or another story",
     )
     demo.add_argument(
@@ -86,7 +85,7 @@ def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
     token = add(
         commands,
         "token",
-        local.token,
+        "local.token",
         "print a signed token with which a tester selects the backend of a route",
     )
     token.add_argument("route", metavar="ROUTE")
@@ -107,21 +106,21 @@ def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
     add_live(commands, admin)
-    split = add(commands, "split", remote.split, "set the weights of a route", admin)
+    split = add(commands, "split", "remote.split", "set the weights of a route", admin)
     split.add_argument("route", metavar="ROUTE")
     split.add_argument(
         "weights", metavar="BACKEND=WEIGHT", nargs="+", help="such as v2=95%% v3=5%%, or v2=19 v3=1"
     )
     add_force(split)
     for verb, about in _VERBS.items():
-        command = add(commands, verb, remote.command, about, admin)
+        command = add(commands, verb, "remote.command", about, admin)
         command.set_defaults(verb=verb)
         command.add_argument("route", metavar="ROUTE")
         add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
         add_force(command)
     why = add(
-        commands, "why", remote.why, "show the last decision on a route, and what would change it", admin
+        commands, "why", "remote.why", "show the last decision on a route, and what would change it", admin
     )
     why.add_argument("route", metavar="ROUTE")
     add_challenger(why)
@@ -129,7 +128,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     page = add(
         commands,
         "report",
-        report_page.report,
+        "report_page.report",
         "write what is known of a challenger as one HTML page, or as JSON",
         admin,
     )
@@ -141,13 +140,13 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     _add_drain(commands, admin)
     _add_retrain(commands, admin)
     _add_notify(commands, admin)
-    add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
-    diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
+    add_force(add(commands, "reload", "remote.reload", "read the configuration file again", admin))
+    diff = add(commands, "diff", "remote.diff", "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")
     add(
         commands,
         "export",
-        remote.export,
+        "remote.export",
         "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
         admin,
     )
@@ -157,7 +156,7 @@ def _add_retrain(commands: Commands[argparse.ArgumentParser], admin: argparse.Ar
     retrain = add(
         commands,
         "retrain",
-        remote.retrain,
+        "remote.retrain",
         "have the model of a route trained again, by whoever `retrain` in the file names",
         admin,
     )
@@ -169,7 +168,7 @@ def _add_notify(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     notify = add(
         commands,
         "notify",
-        remote.notify,
+        "remote.notify",
         "show who is told what happens, and what waits for each receiver; or test them",
         admin,
     )
@@ -183,7 +182,7 @@ def _add_baseline(commands: Commands[argparse.ArgumentParser], admin: argparse.A
     profile = add(
         commands,
         "baseline",
-        baseline.baseline,
+        "baseline.baseline",
         "give a route the profile that live traffic is compared with, or print it",
         admin,
     )
@@ -212,7 +211,7 @@ def _add_feedback(commands: Commands[argparse.ArgumentParser], admin: argparse.A
     rows = add(
         commands,
         "feedback",
-        feedback.feedback,
+        "feedback.feedback",
         "send what became known of predictions, such as labels",
         admin,
     )
@@ -232,7 +231,7 @@ def _add_value(commands: Commands[argparse.ArgumentParser], admin: argparse.Argu
     value = add(
         commands,
         "value",
-        remote.value,
+        "remote.value",
         "estimate from the prediction log what another split of a route would have been worth",
         admin,
     )
@@ -260,7 +259,7 @@ def _add_drain(commands: Commands[argparse.ArgumentParser], admin: argparse.Argu
     drain = add(
         commands,
         "drain",
-        remote.drain,
+        "remote.drain",
         "send no new requests to an endpoint, so that it can be stopped",
         admin,
     )
@@ -271,7 +270,7 @@ def _add_drain(commands: Commands[argparse.ArgumentParser], admin: argparse.Argu
         default="",
         help="return when nothing is in flight there any more, or after this time with exit code 5, such as 60s",
     )
-    undrain = add(commands, "undrain", remote.undrain, "send requests to a drained endpoint again", admin)
+    undrain = add(commands, "undrain", "remote.undrain", "send requests to a drained endpoint again", admin)
     for command in (drain, undrain):
         command.add_argument("backend", metavar="BACKEND")
         command.add_argument(

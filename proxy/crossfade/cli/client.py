@@ -36,6 +36,7 @@ class AdminClient:
     def __init__(self, url: str, token: str, trust: Trust = Trust()) -> None:  # noqa: B008 - it is immutable
         self.url, self.token, self.trust = url, token, trust
         self.place = Place.of(url)
+        self.timeout = TIMEOUT
 
     @classmethod
     def of(cls, arguments: Namespace) -> AdminClient:
@@ -95,7 +96,7 @@ class AdminClient:
         )
 
     def connection(self) -> HTTPConnection:
-        return self.place.connection(self.trust, TIMEOUT)
+        return self.place.connection(self.trust, self.timeout)
 
     def lines(self, *path: str, fields: Mapping[str, str]) -> Iterator[bytes]:
         """The lines of an answer that goes on, until the server ends it. `fields`: of the head, beside the usual ones."""

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from crossfade.cli.exits import INVALID, USAGE, CommandFailed
 
@@ -35,8 +33,10 @@ def add_curl_options(command: argparse.ArgumentParser) -> None:
         default=[],
         help="the body; @FILE reads a file, @- standard input",
     )
-    command.add_argument("-b", "--cookie", metavar="'NAME=VALUE'", action="append", default=[])
-    command.add_argument("-A", "--user-agent", metavar="NAME")
+    command.add_argument(
+        "-b", "--cookie", metavar="'NAME=VALUE'", action="append", default=[], help="a cookie"
+    )
+    command.add_argument("-A", "--user-agent", metavar="NAME", help="the User-Agent field")
     command.add_argument("-I", "--head", action="store_true", help="a HEAD request")
     command.add_argument(
         "--client",
@@ -85,6 +85,8 @@ def _headers(own: dict[str, str], fields: list[str]) -> dict[str, list[str]]:
 
 def _place(url: str) -> tuple[str, str]:
     """Host and target. As curl reads it: what has no scheme and no slash in front begins with the host."""
+    from urllib.parse import urlsplit
+
     if url.startswith("/"):
         return "", url
     given = url if "://" in url else f"http://{url}"
@@ -100,6 +102,8 @@ def _place(url: str) -> tuple[str, str]:
 
 def _data(given: str) -> str:
     """As curl's --data: a file's line breaks are taken out by nobody here, for JSON does not mind them."""
+    from pathlib import Path
+
     if not given.startswith("@"):
         return given
     try:

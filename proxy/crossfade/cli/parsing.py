@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from importlib import import_module
 
 ADMIN = "http://127.0.0.1:9901"
 
@@ -14,7 +15,6 @@ _FILES = {
     "key": "the private key of --cert",
 }
 
-Command = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
@@ -31,10 +31,11 @@ def add_challenger(command: argparse.ArgumentParser) -> None:
 def add(
     commands: Commands[argparse.ArgumentParser],
     name: str,
-    handler: Command,
+    handler: str,
     about: str,
     *parents: argparse.ArgumentParser,
 ) -> argparse.ArgumentParser:
+    """`handler`: `MODULE.FUNCTION` of this package, imported when the command runs: whoever asks for help waits for none of them."""
     command = commands.add_parser(
         name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=parents, allow_abbrev=False
     )
@@ -66,3 +67,10 @@ def admin_options() -> argparse.ArgumentParser:
         )
     options.add_argument("--json", action="store_true", help="print the JSON of the admin API")
     return options
+
+
+def handler_of(named: str) -> Callable[[argparse.Namespace], int]:
+    """The function that does the command; it returns the exit code."""
+    module, _, function = named.partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"crossfade.cli.{module}"), function)
+    return found
