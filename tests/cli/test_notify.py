@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 
 from crossfade.control.message_sender import MessageSender
 from tests.admin.site import Site
-from tests.cli.conftest import Shell, shell
+from tests.cli.conftest import Shell
 from tests.control.harness import CANARY, HEAD
 from tests.control.receiver import Hook, listening
 
-__all__ = ["shell"]
 DEAD = "http://127.0.0.1:1/hooks/7f3a9c"
 
 

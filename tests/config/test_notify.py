@@ -65,6 +65,13 @@ def test_what_is_of_the_proxy_is_told_by_no_route():
     )
 
 
+def test_a_route_that_answers_itself_has_nothing_to_tell():
+    other = "{name: old, match: {path: /old}, respond: {status: 404}, notify: {webhook: 'http://h'}}"
+    assert warnings(text(route=f"fallback: a\n    match: {{path: /p}}\n  - {other}")) == [
+        "11:62: warning: routes[1].notify: has no effect, since the route has no backends"
+    ]
+
+
 def test_the_same_name_in_two_routes_is_no_other_receiver():
     both = text(top="notify: {webhook: 'https://chat/a'}", route="notify: {webhook: 'https://chat/b'}")
     assert warnings(both) == []

@@ -142,4 +142,11 @@ def _of_the_proxy(document: Document) -> Iterator[Problem]:
             yield document.problem(loc, message)
 
 
-NOTIFY_RULES = (_one_name_each, _keys_of_formats, _of_the_proxy)
+def _routes_without_rollouts(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        if "notify" in route.given and "split" not in route.given:
+            message = "has no effect, since the route has no backends"
+            yield document.problem((*loc, "notify"), message, at_key=True, severity="warning")
+
+
+NOTIFY_RULES = (_one_name_each, _keys_of_formats, _of_the_proxy, _routes_without_rollouts)
