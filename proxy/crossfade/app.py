@@ -160,7 +160,9 @@ class App:
         log.info("configuration %s loaded by %s%s", loaded.hash[:12], order.actor, differing, extra=known)
 
     def use_log(self, loaded: Loaded) -> None:
-        log_lines.use(loaded.config.log.format, loaded.config.log.level, loaded.secrets)
+        """Of the file and of what is applied in its place no secret is shown."""
+        secrets = loaded.secrets | self.configurations.file.secrets
+        log_lines.use(loaded.config.log.format, loaded.config.log.level, secrets)
 
     def use_renewal(self, renewal: Renewal) -> None:
         """The files of the configuration in force have changed, and can be used."""
