@@ -1,4 +1,4 @@
-"""The commands that need no proxy: plan, completion, man."""
+"""The commands that need no proxy: init, quick, plan, completion, man."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from crossfade.cli.parsing import Commands, add
 
 
 def add_for_files(commands: Commands[argparse.ArgumentParser]) -> None:
+    _add_init(commands)
+    _add_quick(commands)
     _add_plan(commands)
     shell = add(
         commands, "completion", "completion.completion", "print what a shell reads to complete crossfade"
@@ -29,3 +31,57 @@ def _add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
         help="requests a second on this route, to show copies in requests a second",
     )
     planned.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_init(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = (
+        "write a first configuration: from three answers, or from what the model servers say of themselves"
+    )
+    first = add(commands, "init", "init.init", about)
+    first.add_argument(
+        "--from",
+        dest="urls",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="the model server that serves now; given twice, the second has the new version",
+    )
+    first.add_argument(
+        "--sticky",
+        metavar="KEY",
+        default="",
+        help="what names a customer: json:customer_id, header:NAME, client_ip",
+    )
+    first.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="routing.yaml",
+        help="- for standard output (default: routing.yaml)",
+    )
+    first.add_argument("--force", action="store_true", help="write over a file that is there")
+    first.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+
+def _add_quick(commands: Commands[argparse.ArgumentParser]) -> None:
+    quick = add(commands, "quick", "quick.quick", "serve without a file, to try a split")
+    quick.add_argument(
+        "--to",
+        metavar="NAME=URL[@SHARE]",
+        action="append",
+        required=True,
+        help="a version, such as v2=http://127.0.0.1:8002@10%%; those without a share have what is left, alike",
+    )
+    quick.add_argument(
+        "--sticky", metavar="KEY", default="", help="json:customer_id, header:NAME or client_ip"
+    )
+    quick.add_argument(
+        "--listen", metavar="ADDRESS", default="127.0.0.1:8080", help="for clients (default: 127.0.0.1:8080)"
+    )
+    quick.add_argument(
+        "--admin-listen", metavar="ADDRESS", default="127.0.0.1:9901", help="(default: 127.0.0.1:9901)"
+    )
+    quick.add_argument(
+        "--state", metavar="FILE", default="", help="keep the state there (default: it is gone at the end)"
+    )
+    quick.add_argument("--print", dest="show", action="store_true", help="print the configuration and end")
