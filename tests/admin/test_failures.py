@@ -104,6 +104,17 @@ def test_addresses_do_not_slow_each_other() -> None:
     assert failures.wait("b") == 0
 
 
+def test_an_allowance_is_whole_after_a_while_and_never_larger() -> None:
+    clock = Clock()
+    failures = Failures(clock)
+    failures.fail("a")
+    clock.now += 1000 * REGAIN
+    for _ in range(BURST):
+        assert failures.wait("a") == 0
+        failures.fail("a")
+    assert failures.wait("a") == REGAIN
+
+
 def test_the_addresses_that_are_kept_are_bounded() -> None:
     failures = Failures(lambda: 0.0)
     for n in range(MOST + 100):
