@@ -7,9 +7,10 @@ import re
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.match import StickyConfig
 from crossfade.config.prediction import SegmentConfig
+from crossfade.config.schema import json_schema
 from crossfade.config.section import Section
 from crossfade.rollout.verdict import Verdict
-from tests.docs import evidence_paths
+from tests.docs import evidence_paths, yaml_reference
 from tests.docs.blocks import ROOT
 from tests.docs.generate import contents
 from tests.docs.metrics_table import families, labels_of
@@ -31,6 +32,11 @@ def test_the_reference_has_each_key_of_each_section_once():
         assert keys in tables, kind.__name__
     names = [section.splitlines()[0] for section in sections]
     assert len(set(names)) == len(names)
+
+
+def test_each_page_that_says_more_is_of_a_section():
+    names = {part.name for part in yaml_reference.parts(json_schema()).values()}
+    assert set(yaml_reference.MORE) <= names
 
 
 def test_the_pictures_show_what_the_page_says():

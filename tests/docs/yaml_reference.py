@@ -34,9 +34,13 @@ put `# yaml-language-server: $schema=…` on the first line of a file.
 
 **required** stands where a key has no default and must be given. – stands where nothing is set if the key is not given. *those there*: the keys of that section have their own.
 """
-_MORE = {
-    "": "",
-    "admin": "",
+MORE = {
+    "admin": "security.md",
+    "admin.tokens": "security.md#tokens-with-names-and-roles",
+    "notify": "notifications.md",
+    "log": "logs.md",
+    "metrics": "metrics.md",
+    "routes.rollout.steps.gate": "gates.md",
     "journal": "journal.md",
     "drain": "connections.md#how-a-signal-ends-the-proxy",
     "registry": "retraining.md#the-registry",
@@ -276,7 +280,7 @@ def page() -> str:
             lines += [str(part.schema.get("description", "")), ""]
         if len(part.places) > 1:
             lines += [f"Also at {', '.join(f'`{place}`' for place in part.places[1:])}.", ""]
-        if more := _MORE.get(part.name):
+        if more := MORE.get(part.name):
             lines += [f"More: [{more.partition('#')[0]}]({more}).", ""]
         lines += [*_table(part.schema, words), ""]
     return "\n".join(lines)
