@@ -10,6 +10,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -175,14 +176,22 @@ def test_operations_of_the_admin_api_that_are_named_exist():
     assert wrong == []
 
 
+def _method_of(words: list[str]) -> str:
+    """What curl sends."""
+    for word, after in pairwise(words):
+        if word in ("-X", "--request"):
+            return after
+    given = {word.split("=")[0] for word in words}
+    return "POST" if given & {"-d", "--json", "--data", "--data-binary", "--data-raw"} else "GET"
+
+
 def test_operations_of_the_admin_api_that_curl_asks_for_exist():
     asked = 0
     for block in SHELL:
         for words in commands(block.text):
             if words[0] != "curl":
                 continue
-            sends = {"-d", "--json", "--data-binary"} & set(words)
-            method = words[words.index("-X") + 1] if "-X" in words else "POST" if sends else "GET"
+            method = _method_of(words)
             for url in words[1:]:
                 if found := re.match(r"(?:https?://[\w.-]+:9901|\$\{?\w*ADMIN\w*\}?)(/.*)", url):
                     asked += 1
