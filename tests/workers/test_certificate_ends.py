@@ -26,11 +26,13 @@ def issued(folder: Path, name: str, *ends: datetime) -> str:
 def test_a_chain_ends_with_its_first_certificate_and_authorities_with_their_last(tmp_path: Path) -> None:
     chain = issued(tmp_path, "chain", EARLY, LATE)
     other = issued(tmp_path, "other", LATE)
+    own = issued(tmp_path, "own", EARLY)
     authorities = issued(tmp_path, "authorities", EARLY, LATE)
     gone = str(tmp_path / "gone.pem")
     text = f"""
 listen: ["127.0.0.1:0", {{address: "127.0.0.1:1", tls: {{cert: {other}, key: {other}.key}}}}]
 tls: {{cert: {chain}, key: {chain}.key, client_ca: {authorities}}}
+admin: {{listen: "127.0.0.1:2", tls: {{cert: {own}, key: {own}.key}}}}
 backends:
   v2: {{endpoints: ["https://127.0.0.1:9002"], tls: {{ca: {authorities}, cert: {other}, key: {other}.key}}}}
   v3: {{endpoints: ["https://127.0.0.1:9003"], tls: {{ca: {gone}}}}}
@@ -41,6 +43,7 @@ routes:
         CertificateEnd("listener", "", chain, EARLY.timestamp()),
         CertificateEnd("listener", "", authorities, LATE.timestamp()),
         CertificateEnd("listener", "", other, LATE.timestamp()),
+        CertificateEnd("admin", "", own, EARLY.timestamp()),
         CertificateEnd("backend", "v2", other, LATE.timestamp()),
         CertificateEnd("backend", "v2", authorities, LATE.timestamp()),
     ]
