@@ -9,12 +9,14 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from crossfade.admin.access import COOKIE
+from crossfade.admin.examples import read_examples
 from crossfade.admin.operation import JSON, NDJSON, QUERY_NOTES, Operation, Parameter
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.admin.query import without_none
 from crossfade.admin.roles import Role
 from crossfade.config.problem import Problem
 
+EXAMPLES = read_examples()
 COMPONENT = "#/components/schemas/{name}"
 PROBE_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -137,7 +139,10 @@ def _successes(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         schema = schemas.of(operation.answer)
         if operation.preview is not None:
             schema = {"anyOf": [schema, schemas.of(operation.preview)]}
-        answer = {"content": {operation.media: {"schema": schema}}}
+        content = {"schema": schema}
+        if operation.name in EXAMPLES:
+            content["example"] = EXAMPLES[operation.name]
+        answer = {"content": {operation.media: content}}
     texts = {operation.status: "OK", **operation.also}
     return {str(status): {"description": text, **answer} for status, text in texts.items()}
 
