@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,11 @@ from crossfade.control import gate_keeper
 from crossfade.control.change import LOOP
 from crossfade.control.gate_keeper import GateKeeper
 from crossfade.control.replay import replayed
+from crossfade.control.subscription import Notice
 from crossfade.control.views import Verb
+from tests.control.gated_store import gated_store
 from tests.control.harness import Harness, rollout_entry, rows_of, with_rollouts
-from tests.control.receiver import Hook, listening
+from tests.control.receiver import Hook, listening, until
 
 SECRET = "a secret of the webhook"
 
@@ -33,8 +36,8 @@ def gated(url: str, more: str = "", timeout: str = "5s") -> str:
 class Gated:
     """A harness whose gate is asked between its ticks."""
 
-    def __init__(self) -> None:
-        self.harness = Harness()
+    def __init__(self, harness: Harness | None = None) -> None:
+        self.harness = harness or Harness()
         self.keeper = GateKeeper(self.harness.controller)
         self.keeper.dashboard = "http://127.0.0.1:9901"
 
@@ -196,6 +199,23 @@ async def test_an_edit_adds_and_takes_away_a_gate():
         d.reason for d in await at.harness.decisions() if "gate of step 1" in d.reason and d.action != "gate"
     ]
     assert edited == ["gate of step 1: yes → no; nobody moves"]
+
+
+async def test_an_answer_that_is_being_written_at_the_end_is_written_and_told(tmp_path: Path):
+    hook, heard = Hook(503), list[Notice]()
+    with gated_store(tmp_path) as store:
+        async with listening(hook) as url:
+            at = Gated(Harness(store))
+            at.harness.controller.feed.on_event.append(heard.append)
+            await at.harness.load(gated(url))
+            await at.harness.run(12)
+            store.gate.clear()
+            at.keeper.look()
+            await store.reach_gate()
+            await at.keeper.close()
+            store.gate.set()
+            await until(lambda: any(getattr(each, "action", "") == "gate" for each in heard))
+        assert [said for said, _ in await at.gates()] == ["UNDECIDED"]
 
 
 async def test_a_go_that_cannot_be_written_does_not_count(monkeypatch: pytest.MonkeyPatch):

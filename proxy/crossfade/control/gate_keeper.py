@@ -60,6 +60,7 @@ class GateKeeper:
         self.busy: set[Question] = set()
         self.dashboard = ""
         self._background = Background()
+        self._writing = Background()  # not cut off at the end: a decision that is written is told too
 
     def begin(self, dashboard: str) -> None:
         self.dashboard = dashboard
@@ -128,7 +129,8 @@ class GateKeeper:
         said = "go" if answer.is_success else "UNDECIDED"
         to = {GATE: said, "challenger": question.challenger}
         reason = f"gate of step {question.step + 1} of {question.challenger}: {said}: {answer.detail}"
-        return await self.controller.record(question.route, GATE, to, reason)
+        written = self._writing.task(self.controller.record(question.route, GATE, to, reason))
+        return await asyncio.shield(written)
 
     def _asking(self, question: Question) -> RolloutRuntime | None:
         """The rollout, if it still stands there."""
