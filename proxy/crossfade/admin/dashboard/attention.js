@@ -28,9 +28,9 @@ function ofBackend({ name, endpoints, panic }) {
 
 function ofRollout(rollout, now) {
   const { route, challenger, phase, verdicts, waiting_for } = rollout;
-  const of = { href: addressOf(route), tone: "wait" }, bad = verdicts.filter(each => each.verdict === "FAIL" || each.verdict === "VOID");
+  const of = { href: addressOf(route), tone: "wait" }, bad = ["FAIL", "VOID"].flatMap(verdict => verdicts.filter(each => each.verdict === verdict));
   const ended = phase === "aborted" || phase === "rolled_back";
-  if (ended && now - rollout.since < DAY) return [{ ...of, tone: "bad", title: `${route}: ${challenger} was ${phase === "aborted" ? "aborted" : "rolled back"}`, text: `${duration(Math.round(now - rollout.since))} ago. The champion has the traffic.` }];
+  if (ended && now - rollout.since < DAY) return [{ ...of, tone: "bad", title: `${route}: ${challenger} was ${phase === "aborted" ? "aborted" : "rolled back"}`, text: `${duration(Math.round(now - rollout.since))} ago; the champion has the traffic. ${bad[0] ? `${bad[0].check}: ${bad[0].reason}` : ""}` }];
   if (phase === "paused") return [{ ...of, title: `${route}: ${challenger} is paused`, text: waiting_for ? `It waits for ${waiting_for}.` : "" }];
   if (ended || phase === "promoted") return [];
   return bad.map(each => ({ ...of, tone: each.verdict === "FAIL" ? "bad" : "wait", title: `${route}: ${each.check} is ${each.verdict}`, text: each.reason }));

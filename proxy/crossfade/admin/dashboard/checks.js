@@ -13,20 +13,21 @@ export function Checks({ verdicts, history }) {
 }
 
 function Check({ verdict, path }) {
-  const { check, reason, n, eta_requests, in_words } = verdict;
+  const { check, reason, n, eta_requests } = verdict;
   return html`<div class="check" role="listitem">
     <div class="what"><${Verdict} verdict=${verdict.verdict}/> <b>${check}</b>
       <p class="soft">${reason}</p></div>
     <${IntervalPicture} estimate=${verdict.estimate} interval=${verdict.interval} limit=${verdict.limit} unit=${verdict.unit} isLeast=${verdict.is_least} tone=${VERDICTS[verdict.verdict]}/>
     <${EvidencePicture} verdict=${verdict} path=${path}/>
-    <div class="togo soft">${plural(n, "request")}${missing(eta_requests) ? "" : html`<br/>about ${count(eta_requests)} to go`}${in_words && verdict.evidence > 0 && html`<br/><span title="the evidence that the limit is broken">${in_words}</span>`}</div>
+    <div class="togo soft">${plural(n, "request")}${missing(eta_requests) ? "" : html`<br/>about ${count(eta_requests)} to go`}</div>
   </div>`;
 }
 
 // The evidence over time, from none (the thin line) to the bound (the red one), where the check fails. A bar where there is no history yet.
 function EvidencePicture({ verdict: { evidence, bound, verdict }, path }) {
   if (missing(evidence) || !bound) return html`<div class="picture none">no evidence yet</div>`;
-  const part = evidence / bound, said = `evidence of harm: ${percent(Math.max(part, 0))} of what proves it`;
+  const part = evidence / bound, share = part > 1 ? "more than 100 %" : percent(Math.max(part, 0));
+  const said = `evidence of harm: ${share} of what proves it`;
   const line = pathOf(path, bound, part);
   return html`<figure class="picture">
     ${line ? html`<svg viewBox="0 0 200 44" role="img" aria-label="${said}, over time" preserveAspectRatio="none" class="path">
@@ -36,7 +37,7 @@ function EvidencePicture({ verdict: { evidence, bound, verdict }, path }) {
       <line class="limit" x1="0" x2="200" y1=${down(1)} y2=${down(1)}/>
       ${line.map(points => html`<polyline key=${points} class="stroke ${VERDICTS[verdict]}" points=${points}/>`)}
     </svg>` : html`<${EvidenceBar} part=${part} verdict=${verdict} said=${said}/>`}
-    <figcaption>evidence of harm ${percent(Math.max(part, 0))} <span>fails at 100 %</span></figcaption>
+    <figcaption>evidence of harm ${share} <span>fails at 100 %</span></figcaption>
   </figure>`;
 }
 
