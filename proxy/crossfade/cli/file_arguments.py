@@ -1,4 +1,4 @@
-"""The commands that need no proxy: init, quick, plan, completion, man."""
+"""The commands that need no proxy: init, quick, fmt, plan, completion, man."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from crossfade.cli.parsing import Commands, add
 def add_for_files(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_init(commands)
     _add_quick(commands)
+    _add_fmt(commands)
     _add_plan(commands)
     shell = add(
         commands, "completion", "completion.completion", "print what a shell reads to complete crossfade"
@@ -85,3 +86,16 @@ def _add_quick(commands: Commands[argparse.ArgumentParser]) -> None:
         "--state", metavar="FILE", default="", help="keep the state there (default: it is gone at the end)"
     )
     quick.add_argument("--print", dest="show", action="store_true", help="print the configuration and end")
+
+
+def _add_fmt(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "lay configuration files out alike; comments and the order of keys stay as they are"
+    layout = add(commands, "fmt", "fmt.fmt", about)
+    layout.add_argument(
+        "files", metavar="FILE", nargs="+", help="- reads standard input and writes standard output"
+    )
+    layout.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if a file would change"
+    )
+    layout.add_argument("--diff", action="store_true", help="the same, and print what would change")
+    layout.add_argument("--json", action="store_true", help="print which files change as JSON")
