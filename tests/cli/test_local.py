@@ -107,6 +107,17 @@ def test_schema_prints_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None
 def test_version_says_whether_the_data_plane_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == f"crossfade {metadata.version('crossfade')}, interpreted\n"
+    assert main(["version", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"version": metadata.version("crossfade"), "compiled": False}
+
+
+def test_a_token_is_printed_as_json_with_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    before = time.time()
+    assert main(["token", "churn", "v3", "--secret", SECRET, "--expires", "2m", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert before + 119 <= found["expires"] <= time.time() + 120
+    assert read_token(SECRET, found["token"].encode(), "churn", time.time()) == "v3"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,18 @@ def test_a_terminal_gets_a_rich_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b]" not in printed and "\x07" not in printed
 
 
+def test_no_color_takes_the_colours_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = {}
+    for value in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", value)
+        monkeypatch.setattr("sys.stdout", terminal := Terminal())
+        print_table(Table("Checks", ("verdict",), [["PASS"]]))
+        shown[value] = terminal.getvalue()
+    assert "\x1b[32m" in shown[""] and "\x1b[3" not in shown["1"].replace("\x1b[3m", "")
+    assert "PASS" in shown["1"]
+
+
 @pytest.mark.parametrize("bad", ["\x1b[2J", "\r", "\x00", "\x9b2J", "\u202e", "\u2028", "\u200f"])
 def test_control_characters_are_replaced(bad: str) -> None:
     assert printable(f"a{bad}b")[:2] == "a\ufffd"

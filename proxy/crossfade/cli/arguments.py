@@ -60,7 +60,8 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_demo(commands)
     _add_token(commands)
     add(commands, "schema", "local.schema", "print the JSON Schema of the configuration")
-    add(commands, "version", "local.version", "print the version")
+    number = add(commands, "version", "local.version", "print the version")
+    number.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -88,6 +89,7 @@ def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
         "local.token",
         "print a signed token with which a tester selects the backend of a route",
     )
+    token.add_argument("--json", action="store_true", help="print it with its end as JSON")
     token.add_argument("route", metavar="ROUTE")
     token.add_argument("backend", metavar="BACKEND")
     token.add_argument(

@@ -155,7 +155,11 @@ def token(arguments: Namespace) -> int:
         expiry = int(time() + units.seconds(arguments.expires))
     except BadValue as error:
         raise CommandFailed(USAGE, f"--expires {error.message}") from None
-    print_text(make_token(secret, arguments.route, arguments.backend, expiry))
+    made = make_token(secret, arguments.route, arguments.backend, expiry)
+    if arguments.json:
+        print_json({"token": made, "expires": expiry})
+    else:
+        print_text(made)
     return OK
 
 
@@ -184,5 +188,9 @@ def version(arguments: Namespace) -> int:
 
     spec = util.find_spec("crossfade.dataplane.exchange")
     interpreted = spec is None or str(spec.origin).endswith(".py")
-    print_text(f"crossfade {metadata.version('crossfade')}, {'interpreted' if interpreted else 'compiled'}")
+    number = metadata.version("crossfade")
+    if arguments.json:
+        print_json({"version": number, "compiled": not interpreted})
+    else:
+        print_text(f"crossfade {number}, {'interpreted' if interpreted else 'compiled'}")
     return OK
