@@ -324,3 +324,26 @@ async def test_retrain_gives_an_order_that_status_shows(site: Site, shell: Shell
     assert "data_drift, schedule" in out
     assert f"{order.id}: operator, 2 attempts failed: connection refused" in out
     assert "24h" in out or "1d" in out
+
+
+async def test_a_dry_run_says_what_a_command_would_do_and_does_nothing(site: Site, shell: Shell) -> None:
+    before = site.harness.weights
+    result = await shell.run_with_admin("promote", "churn", "--dry-run")
+    assert (result.code, result.err) == (0, "")
+    assert "Moves 95% of the customers" in result.out
+    refused = await shell.run_with_admin("rollback", "churn", "--dry-run")
+    assert refused.code == 1
+    assert refused.out.startswith("Not possible: ")
+    split = await shell.run_with_admin("split", "churn", "v2=1", "--dry-run", "--json")
+    assert split.code == 1
+    assert '"allowed": false' in split.out
+    assert (await shell.run_with_admin("abort", "nope", "--dry-run")).code == 4
+    assert site.harness.weights == before
+
+
+async def test_a_dry_run_of_a_split(site: Site, shell: Shell) -> None:
+    await shell.run_with_admin("abort", "churn")
+    result = await shell.run_with_admin("split", "churn", "v2=75%", "v4=25%", "--dry-run")
+    assert (result.code, result.err) == (0, "")
+    assert "25% of the customers (2500 of 10000 buckets) from v2 to v4" in result.out
+    assert site.harness.weights == {"v2": 10_000}

@@ -8,7 +8,7 @@ import os
 from crossfade.cli.exits import EPILOG
 from crossfade.cli.file_arguments import add_for_files
 from crossfade.cli.live_arguments import add_live
-from crossfade.cli.parsing import Commands, add, add_challenger, add_force, admin_options
+from crossfade.cli.parsing import Commands, add, add_challenger, add_dry_run, add_force, admin_options
 
 _STATE = "crossfade.db"  # the default of `state` in the configuration
 
@@ -114,6 +114,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         "weights", metavar="BACKEND=WEIGHT", nargs="+", help="such as v2=95%% v3=5%%, or v2=19 v3=1"
     )
     add_force(split)
+    add_dry_run(split)
     for verb, about in _VERBS.items():
         command = add(commands, verb, "remote.command", about, admin)
         command.set_defaults(verb=verb)
@@ -121,6 +122,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
         add_force(command)
+        add_dry_run(command)
     why = add(
         commands, "why", "remote.why", "show the last decision on a route, and what would change it", admin
     )

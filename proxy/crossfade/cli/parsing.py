@@ -24,6 +24,14 @@ def add_force(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dry_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do nothing; say who would move, what is in flight, and why it would be refused (exit code 1)",
+    )
+
+
 def add_challenger(command: argparse.ArgumentParser) -> None:
     command.add_argument("--challenger", metavar="NAME", help="which rollout, if the route has several")
 

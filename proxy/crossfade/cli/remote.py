@@ -11,7 +11,7 @@ from typing import Any
 from crossfade.cli.client import AdminClient
 from crossfade.cli.exits import INVALID, OK, TIMED_OUT, UNKNOWN_NAME, USAGE, CommandFailed
 from crossfade.cli.option_values import seconds_of
-from crossfade.cli.output import print_json
+from crossfade.cli.output import print_json, print_text
 
 POLL_EVERY = 0.2  # seconds
 
@@ -58,14 +58,12 @@ def split(arguments: Namespace) -> int:
 
     admin, weights = _client(arguments), _weights_of(arguments.weights)
     try:
-        answer = admin.put(
-            "routes", arguments.route, "split", body=weights, query={"force": _force_of(arguments)}
-        )
+        answer = admin.put("routes", arguments.route, "split", body=weights, query=_how(arguments))
     except CommandFailed as failed:
         if failed.code == INVALID:
             _require_backends(admin, weights)
         raise
-    return _finish(arguments, answer, show_split)
+    return _previewed(arguments, answer) if arguments.dry_run else _finish(arguments, answer, show_split)
 
 
 def _require_backends(admin: AdminClient, names: Iterable[str]) -> None:
@@ -84,9 +82,19 @@ def command(arguments: Namespace) -> int:
     from crossfade.cli.show import show_rollout
 
     body = {"reason": arguments.reason} if arguments.reason else None
-    query = {"challenger": arguments.challenger, "force": _force_of(arguments)}
+    query = {"challenger": arguments.challenger} | _how(arguments)
     answer = _client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
-    return _finish(arguments, answer, show_rollout)
+    return _previewed(arguments, answer) if arguments.dry_run else _finish(arguments, answer, show_rollout)
+
+
+def _how(arguments: Namespace) -> dict[str, str | None]:
+    return {"force": _force_of(arguments), "preview": "true" if arguments.dry_run else None}
+
+
+def _previewed(arguments: Namespace, preview: Any) -> int:
+    """Exit code 1 where it would be refused."""
+    _finish(arguments, preview, lambda preview: print_text(preview["sentence"]))
+    return OK if preview["allowed"] else INVALID
 
 
 def drain(arguments: Namespace) -> int:
@@ -176,7 +184,6 @@ def diff(arguments: Namespace) -> int:
 
 def export(arguments: Namespace) -> int:
     """The file in use, with the edits that make it agree with the state."""
-    from crossfade.cli.output import print_text
     from crossfade.config.masking import MASK
     from crossfade.config.rewrite import NoSuchPlace, with_value, without_key
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from random import getrandbits, random
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from crossfade.http1.trace_context import sampled_parent
 from crossfade.quality.samples import SpanSample
@@ -19,7 +19,7 @@ from crossfade.quality.samples import SpanSample
 if TYPE_CHECKING:
     from crossfade.dataplane.state import ExchangeState
 
-SPANS: Final = 256
+SPANS = 256
 
 
 class Tracer:
