@@ -98,6 +98,7 @@ async def test_a_rollout():
             "mirror": 0.0,
             "approval_within": None,
             "approval_then": "pause",
+            "gate": False,
         },
         {
             "weight": 0.5,
@@ -106,6 +107,7 @@ async def test_a_rollout():
             "mirror": 0.0,
             "approval_within": None,
             "approval_then": "pause",
+            "gate": False,
         },
     ]
     assert (view["strategy"], view["phase"], view["step"], view["weight"]) == (
@@ -123,9 +125,10 @@ async def test_a_rollout():
     first = view["verdicts"][0]
     assert set(first) == {
         "check", "verdict", "reason", "n", "estimate", "interval", "evidence", "bound", "eta_requests", "proof",
-        "in_words",
+        "in_words", "limit", "unit", "is_least",
     }  # fmt: skip
     assert (first["verdict"], first["n"], first["estimate"]) == ("PASS", 140, 0.05)
+    assert (first["limit"], first["unit"], first["is_least"]) == (0.05, "share", False)
 
 
 async def test_backends_and_status():
