@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("proxy", "backends", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("proxy", "backends", "deploy", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
 def copy_of_sources(to: Path) -> Path:
@@ -37,10 +37,11 @@ def test_without_a_compiler_the_wheel_has_only_python_modules(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = ZipFile(wheel).namelist()
-    assert "crossfade/dataplane/exchange.py" in names
+    assert {"crossfade/dataplane/exchange.py", "crossfade/admin/examples.json"} <= set(names)
+    assert any(name.endswith(".data/data/share/man/man1/crossfade.1") for name in names)
     assert not [name for name in names if name.endswith(".so")]
     # Other distributions install a package `proxy` (proxy.py does), so this one must not.
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == {
         "crossfade",
         "crossfade_backends",
     }
