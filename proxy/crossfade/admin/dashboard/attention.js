@@ -15,6 +15,7 @@ function ofProxy({ store_ok, store_error, config, workers, silent_mirrors }) {
   if (!store_ok) out.push({ tone: "bad", title: "The state cannot be written", text: `No exposure rises until it can. ${store_error}` });
   if (!config.ok) out.push({ tone: "bad", title: "The last reload failed", text: `The configuration before it is in use. ${config.error}` });
   if (down.length) out.push({ tone: "bad", title: "Workers are down", text: `${down.map(worker => worker.worker).join(", ")} of ${workers.length}; they are started again.` });
+  if (config.differs) out.push({ tone: "wait", title: "Configuration and file differ", text: "Another configuration was applied through the admin API. The file wins when it changes, and when the proxy starts again." });
   if (config.restart_needed.length) out.push({ tone: "wait", title: "A restart is needed", text: `for ${config.restart_needed.join(", ")}` });
   return [...out, ...silent_mirrors.map(text => ({ tone: "wait", title: "A mirror is silent", text }))];
 }
