@@ -29,9 +29,10 @@ coverage: $(VENV)/test.ok ; $(PY) $(SHARED) --cov --cov-report=term-missing:skip
 mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SINCE)) $(FILES)
 # What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler:
 # with the scenarios of serving. What judges, decides, and keeps its state is not compiled, so it is tested once, with the sources.
-DECIDING := alike champion_down control_plane_killed disagreement disk_full drift evidence experiment feedback hostile_answers \
-  labels law_17 leaving_shadow prediction_log_faults prometheus_check retrain retrained_model scheduled_reports shadow_models \
-  start state_lost upgrade verdicts watch
+DECIDING := admin_access alerting alike applied_config batch champion_down control_plane_killed dashboards disagreement \
+  disk_full drift evidence experiment explain feedback gate history hostile_answers labels law_17 leaving_shadow \
+  log metrics_bound prediction_log_faults prometheus_check retrain retrained_model scheduled_reports \
+  shadow_models start state_lost upgrade verdicts watch
 NOT_COMPILED := $(DECIDING:%=--ignore=tests/scenarios/test_%.py)
 test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python -m crossfade version | grep compiled

@@ -11,8 +11,9 @@ from crossfade.control import journal as journal_module
 from crossfade.control.applied import Applied
 from crossfade.control.chain import first_broken
 from crossfade.control.journal import Entry, Journal
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.served_clock import ServedClock
-from crossfade.control.store import RouteRecord, Store
+from crossfade.control.store import Store
 from crossfade.control.views import Decision
 from crossfade.routing.ledger import new_ledger, salt_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crossfade.control.applied import Applied
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.spool import RESERVED, Spool, Spooled
-from crossfade.control.store import RouteRecord
 from crossfade.control.views import Decision
 from crossfade.routing.ledger import new_ledger, reweigh, salt_of
 

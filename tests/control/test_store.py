@@ -12,8 +12,9 @@ import pytest
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
 from crossfade.control.database import StoreError, keep_copy
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.served_clock import ServedClock
-from crossfade.control.store import RouteRecord, Store, batch_of, clock_row, evidence_rows
+from crossfade.control.store import Store, batch_of, clock_row, evidence_rows
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import RolloutState, Step

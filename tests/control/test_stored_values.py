@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.control.store import HomeNames
+from crossfade.control.route_record import HomeNames
 from crossfade.control.views import Decision
 from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence

@@ -50,7 +50,8 @@ async def test_each_event_is_a_line_of_json_without_secrets(tmp_path: Path, mode
             lambda: any(line["process"] == "worker" for line in lines_of(proxy)), "a worker's line"
         )
         assert (await proxy.call("POST", "/api/v1/rollouts/churn/abort"))[0] == 200
-        assert has("decision", action="abort", actor="api")
+        # The fuse may have been first.
+        assert has("decision", action="abort")
         proxy.write(config + "\nnonsense: 1\n")
         assert (await proxy.call("POST", "/api/v1/reload"))[0] == 422
         assert has("reload", ok=False, actor="api")

@@ -13,7 +13,8 @@ import pytest
 
 from crossfade.control.migrations import FORMAT, OLDEST
 from crossfade.control.replay import journal, replayed
-from crossfade.control.store import RouteRecord, Store
+from crossfade.control.route_record import RouteRecord
+from crossfade.control.store import Store
 from tests.control.make_golden import GOLDEN
 from tests.scenarios.conftest import canary, routing
 from tests.scenarios.harness import Load, Model, Proxy, running, wait_until

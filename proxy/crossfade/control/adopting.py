@@ -12,7 +12,7 @@ from hashlib import sha256
 from msgspec.structs import replace
 
 from crossfade.config.model import Config
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 from crossfade.rollout.machine import RolloutState
 
 

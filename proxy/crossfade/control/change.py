@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from crossfade.config.model import BackendConfig
 from crossfade.control.journal import Entry
 from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.control.route_runtime import RouteRuntime
-from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.control.views import Decision, Model
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.inputs import encode_inputs

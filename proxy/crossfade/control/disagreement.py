@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from crossfade.config.model import Config, RouteConfig
 from crossfade.control.edits import split_words
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.views import Disagreement
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.strategy import split_for_step

@@ -25,18 +25,10 @@ from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
 from crossfade.control.kept_messages import MessageRows
 from crossfade.control.pages import Record, record_of
 from crossfade.control.pruning import is_apart
+from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
-from crossfade.control.store import (
-    Batch,
-    Endpoints,
-    EvidenceBy,
-    RouteRecord,
-    Store,
-    batch_of,
-    clock_row,
-    evidence_rows,
-)
+from crossfade.control.store import Batch, Endpoints, Store, batch_of, clock_row, evidence_rows
 from crossfade.control.views import Decision
 
 log = logging.getLogger("crossfade.journal")

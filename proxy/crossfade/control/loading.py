@@ -18,7 +18,7 @@ from crossfade.control.edits import backend_edits
 from crossfade.control.journal import Entry
 from crossfade.control.refusal import Refused
 from crossfade.control.route_edit import RETURN, PlannedDecision, RouteEdit
-from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.plan_change import evidence_under

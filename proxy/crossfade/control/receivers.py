@@ -18,7 +18,7 @@ from crossfade.control.controller_state import ControllerState
 from crossfade.control.journal import Entry
 from crossfade.control.loading import Reconciled, ReconciledRoute, loaded_changes, reconcile
 from crossfade.control.refusal import Refused
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import percent

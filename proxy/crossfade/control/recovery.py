@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crossfade.control.change import Cause, Change, draft_of, opened
 from crossfade.control.journal import Entry, Journal
-from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
 
 Held = dict[str, tuple[RouteRecord, EvidenceBy]]  # by route

@@ -20,7 +20,7 @@ from crossfade.control.applied import Applied, applied_of
 from crossfade.control.change import Cause, home_of
 from crossfade.control.edits import plan_edits, route_edits, split_words
 from crossfade.control.refusal import Refused
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure, later
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under

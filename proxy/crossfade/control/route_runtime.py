@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
-from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, active_step
 from crossfade.rollout.recommendation import OUT, Lift, is_same

@@ -9,7 +9,7 @@ from crossfade.control.change import LOOP, Cause
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.journal import Journal
 from crossfade.control.recovery import restored
-from crossfade.control.store import EvidenceBy
+from crossfade.control.route_record import EvidenceBy
 from crossfade.control.subscription import Feed
 from crossfade.control.views import Decision, StatusChange
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from crossfade.control.refusal import Changed
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 
 Seen = frozenset[str] | None  # one of these tags; None: whatever it is now
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from crossfade.control.database import PRIVATE
-from crossfade.control.store import RouteRecord
+from crossfade.control.route_record import RouteRecord
 from crossfade.control.views import Decision
 
 log = logging.getLogger("crossfade.spool")
