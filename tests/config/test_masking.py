@@ -49,6 +49,7 @@ def test_the_secrets_of_the_format() -> None:
         ("routes", "*", "rollout", "*", "steps", "*", "gate", "webhook"),
         ("routes", "*", "rollout", "*", "steps", "*", "gate", "secret"),
         ("routes", "*", "retrain", "webhook"),
+        ("traces", "headers", "**"),
     }
 
 
