@@ -325,11 +325,17 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
 }
 
 
+# What an operator can order; a refusal names no event that only the health loop can cause.
+COMMANDS = frozenset(
+    (Event.PAUSE, Event.RESUME, Event.PROMOTE, Event.ABORT, Event.ROLLBACK, Event.RETRY, Event.RESTART)
+)
+
+
 def advance(state: RolloutState, event: Event, now: float, reason: str = "") -> RolloutState:
     """The state after an event; raises NotAllowedError when the table has no such pair."""
     transition = TABLE.get((state.phase, event))
     if transition is None:
-        allowed = ", ".join(e for phase, e in TABLE if phase is state.phase)
+        allowed = ", ".join(e for phase, e in TABLE if phase is state.phase and e in COMMANDS)
         raise NotAllowedError(
             f"a rollout that is {state.phase} does not accept {event}; it accepts {allowed}"
         )
