@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from crossfade.cli.show import Value, endpoint_state
+from crossfade.cli.show import Value, endpoint_state, in_unit
 from tests.admin.site import FILE, Site, serving
 from tests.cli.conftest import Shell
 from tests.control.harness import CANARY
@@ -25,6 +25,27 @@ async def test_status_shows_routes_rollouts_and_backends(site: Site, shell: Shel
     assert ["churn", "canary", "v2", "v3", "progressing", "1/2", "5%"] in [line[:7] for line in lines]
     assert ["v4", "-", "http://127.0.0.1:9004", "up"] in lines
     assert "1 of 1 workers" in result.out and "configuration routing.yaml" in result.out
+
+
+async def test_status_says_that_the_configuration_differs_from_the_file(site: Site, shell: Shell) -> None:
+    assert "differs" not in (await shell.run_with_admin("status")).out
+    harness = site.harness
+    await harness.controller.load(harness.controller.state.config, "api:kim", harness.now, differs=True)
+    assert "It differs from the file" in (await shell.run_with_admin("status")).out
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (5.551e-17, "share", "0%"),
+        (0.5615, "share", "56.1%"),
+        (-0.002, "share", "-0.2%"),
+        (0.02879, "seconds", "28.8ms"),
+        (1.2345678, "ratio", "1.235"),
+    ],
+)
+def test_numbers_have_their_unit(value: float, unit: str, shown: str) -> None:
+    assert in_unit(value, unit) == shown
 
 
 async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_are_down(

@@ -73,8 +73,8 @@ async def test_what_people_read_before_a_promote() -> None:
         (Phase.PAUSED, Verb.RESUME, "The rollout goes on with step 1 of 2 (5% of the traffic). Nobody moves."),
         (Phase.PROGRESSING, Verb.ABORT, "The rollout of v3 ends, and v2 has the traffic. It begins again by a retry only. Moves 5% of the customers (500 of 10000 buckets) from v3 to v2."),
         (Phase.PROMOTED, Verb.ROLLBACK, "v2 is the champion again. v3 is tried again by a retry only. Moves 100% of the customers (10000 of 10000 buckets) from v3 to v2."),
-        (Phase.ABORTED, Verb.RETRY, "A new attempt of v3 begins with step 1 of 2 (5% of the traffic) when it is up. Nobody moves."),
-        (Phase.PROGRESSING, Verb.RESTART, "The present attempt ends, and a new attempt of v3 begins with step 1 of 2 (5% of the traffic) when it is up. Moves 5% of the customers (500 of 10000 buckets) from v3 to v2."),
+        (Phase.ABORTED, Verb.RETRY, "A new attempt of v3 begins with step 1 of 2 (5% of the traffic) as soon as it is up. Nobody moves before."),
+        (Phase.PROGRESSING, Verb.RESTART, "The present attempt ends, and a new attempt of v3 begins with step 1 of 2 (5% of the traffic) as soon as it is up. Moves 5% of the customers (500 of 10000 buckets) from v3 to v2."),
         (Phase.ABORTED, Verb.ABORT, "Nothing changes on churn."),
     ],
 )  # fmt: skip

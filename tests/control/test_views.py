@@ -176,6 +176,16 @@ async def test_why_says_what_would_change_it():
     assert (await harness.views.why("churn")).would_change == ["it waits for retry, or a new version of v3"]
 
 
+async def test_why_of_an_ended_attempt_is_what_ended_it_whatever_was_edited_since():
+    harness = await served()
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now, "too slow")
+    await harness.load(CANARY.replace("max: 5%", "max: 4%"))
+    assert (await harness.decisions("churn"))[-1].action == "edit"
+    decision = (await harness.views.why("churn")).decision
+    assert decision is not None
+    assert (decision.action, decision.actor, decision.reason) == ("abort", "api:kim", "too slow")
+
+
 async def test_a_route_without_a_rollout():
     harness = Harness()
     await harness.load(CANARY[: CANARY.index("    rollout:")])

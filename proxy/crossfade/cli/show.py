@@ -27,6 +27,8 @@ def show_status(status: Value) -> None:
         f"generation {status['generation']}"
     )
     print_text(f"configuration {config['source']} ({config['hash'][:12]})")
+    if config["differs"]:
+        print_text("It differs from the file: another one was applied since. A change of the file ends that.")
     if not config["ok"]:
         print_text(
             f"The last reload was refused. The previous configuration is still in use. Error:\n{config['error']}"
@@ -244,12 +246,19 @@ def _verdict_row(verdict: Value) -> list[str]:
         verdict["check"],
         verdict["verdict"],
         str(verdict["n"]),
-        _optional(verdict["estimate"], "{:.4g}".format),
-        "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}",
+        _optional(verdict["estimate"], lambda value: in_unit(value, verdict["unit"])),
+        "-" if interval is None else " to ".join(in_unit(end, verdict["unit"]) for end in interval),
         verdict["in_words"] or "-",
         _optional(verdict["eta_requests"], str),
         verdict["reason"],
     ]
+
+
+def in_unit(value: float, unit: str) -> str:
+    """`unit`: share, seconds, ratio or number."""
+    if unit == "share":
+        return percent(round(value, 6))  # what is left of a subtraction is 0
+    return duration(value) if unit == "seconds" else f"{value:.4g}"
 
 
 def _optional(value: Any, form: Callable[[Any], str]) -> str:

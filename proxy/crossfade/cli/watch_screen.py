@@ -14,7 +14,7 @@ from crossfade.cli.event_stream import Event
 from crossfade.cli.events import clock, line_of
 from crossfade.cli.look import Look
 from crossfade.cli.output import STYLES
-from crossfade.cli.show import endpoint_state, step_of
+from crossfade.cli.show import endpoint_state, in_unit, step_of
 from crossfade.log_lines import printable
 from crossfade.rollout.verdict import duration, percent
 
@@ -172,8 +172,10 @@ def _checks(verdicts: Iterable[Any]) -> Table:
             _text(verdict["check"]),
             _text(verdict["verdict"], STYLES[verdict["verdict"]]),
             _text(str(verdict["n"])),
-            _text("-" if verdict["estimate"] is None else f"{verdict['estimate']:.4g}"),
-            _text("-" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"),
+            _text("-" if verdict["estimate"] is None else in_unit(verdict["estimate"], verdict["unit"])),
+            _text(
+                "-" if interval is None else " to ".join(in_unit(end, verdict["unit"]) for end in interval)
+            ),
             bar(max(min(evidence / bound, 1.0), 0.0), "red") if known else Text("-"),
             _text("-" if verdict["eta_requests"] is None else str(verdict["eta_requests"])),
             _text(verdict["reason"]),

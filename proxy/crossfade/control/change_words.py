@@ -24,7 +24,12 @@ def sentence_of(
         begins = f"The split of {change.record.name} becomes {_split(change)}."
     else:
         begins = _of_rollout(action, before, after)
-    parts = [begins, _who_moves(change, moved), _what_ends(in_flight, _cut_after(change, after))]
+    begins_later = after is not None and after.phase is Phase.PROGRESSING and not after.begun
+    parts = [
+        begins,
+        _who_moves(moved, change, begins_later),
+        _what_ends(in_flight, _cut_after(change, after)),
+    ]
     return " ".join(part for part in parts if part)
 
 
@@ -49,7 +54,7 @@ def _of_rollout(action: str, before: RolloutState, after: RolloutState) -> str:
             return f"{theirs} is the champion again. {ours} is tried again by a retry only."
         case Phase.PROGRESSING if not after.begun:
             ends = "The present attempt ends, and a" if before.is_guarded and before.begun else "A"
-            return f"{ends} new attempt of {ours} begins with {_step(after)} when it is up."
+            return f"{ends} new attempt of {ours} begins with {_step(after)} as soon as it is up."
         case Phase.PROGRESSING:
             return f"The rollout goes on with {_step(after)}."
 
@@ -72,9 +77,9 @@ def _step(state: RolloutState) -> str:
     return f"step {state.step + 1} of {len(state.steps)} ({' and '.join(gets) or 'no traffic'})"
 
 
-def _who_moves(change: Change, moved: Mapping[str, int]) -> str:
+def _who_moves(moved: Mapping[str, int], change: Change, begins_later: bool) -> str:
     if not moved:
-        return "Nobody moves."
+        return "Nobody moves before." if begins_later else "Nobody moves."
     who = "customers" if change.route.config.sticky else "requests"
     each = []
     for pair, buckets in moved.items():

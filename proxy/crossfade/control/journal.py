@@ -407,12 +407,15 @@ class Journal:
         joined = found.records + [record for record in owed if record.id > last]
         return joined[-limit:] if after is None else joined[:limit]
 
-    async def last(self, route: str, challenger: str | None = None) -> Decision | None:
-        """The latest decision on where the route stands, but for those of another challenger's rollout."""
+    async def last(
+        self, route: str, challenger: str | None = None, action: str | None = None
+    ) -> Decision | None:
+        """The latest decision on where the route stands, but for those of another challenger's rollout. `action`: of this one."""
         own = (None, challenger) if challenger else ()
         owed = [d for d in self._owed(route) if not is_apart(d.to)]
         owed = [d for d in owed if not own or d.to.get("challenger") in own]
-        return owed[-1] if owed else await self._read(self.store.last, route, challenger)
+        owed = [d for d in owed if action in (None, d.action)]
+        return owed[-1] if owed else await self._read(self.store.last, route, challenger, action)
 
     def _owed(self, route: str | None) -> list[Decision]:
         """Taken before the store is read, as they may be written meanwhile."""

@@ -31,6 +31,8 @@ from crossfade.scale import WHOLE
 
 RETURN = "return"  # the action of a route that comes back to the file
 
+EDIT = "edit"  # the action of a decision that changes a plan, and moves nobody
+
 
 class PlannedDecision(NamedTuple):
     """One decision about a route, and the record that it leads to. `challenger`: "" if it is not of a rollout.
@@ -323,7 +325,7 @@ class RouteEdit:
         self.record = replace(record, ledger=ledger, rollouts=record.rollouts | {name: after})
         reason = f"{'; '.join(words)}; nobody moves"
         self.decisions.append(
-            PlannedDecision(self.record, "edit", reason, name, edit=(plan, former, (state, after)))
+            PlannedDecision(self.record, EDIT, reason, name, edit=(plan, former, (state, after)))
         )
 
     # ── rollouts that begin ──────────────────────────────────────────────────────────────────────
@@ -385,7 +387,7 @@ class RouteEdit:
         if words:
             moves = any(word.startswith("sticky") for word in words)
             end = "customers get their backends anew by the new key" if moves else "nobody moves"
-            self._decide(self.record, "edit", f"{'; '.join(words)}; {end}")
+            self._decide(self.record, EDIT, f"{'; '.join(words)}; {end}")
 
 
 def _has_share(ledger: Ledger, rollouts: Mapping[str, RolloutState]) -> bool:

@@ -349,12 +349,16 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
-    def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
+    def last(
+        self, route: str | None = None, challenger: str | None = None, action: str | None = None
+    ) -> Decision | None:
         """The latest decision. With `route`, on where that route stands; with `challenger`, not of another challenger's rollout."""
         where, values = ("", ()) if route is None else (f"WHERE route = ? AND {STANDING} ", (route,))
         if challenger is not None:
             where += "AND coalesce(json_extract(record, '$.to.challenger'), ?) = ? "
             values = (*values, challenger, challenger)
+        if action is not None:
+            where, values = f"{where}AND json_extract(record, '$.action') = ? ", (*values, action)
         found = self.select(f"{where}ORDER BY id DESC LIMIT 1", values)
         return found[0] if found else None
 

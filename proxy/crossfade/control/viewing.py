@@ -25,6 +25,7 @@ from crossfade.control.receivers import prepared_load
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_edit import EDIT
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.route_summary import TARGETS
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
@@ -35,6 +36,7 @@ from crossfade.control.views import (
     BackendNumbers,
     BackendView,
     ConfigView,
+    Decision,
     EndpointView,
     LoadedChange,
     LoadPreview,
@@ -53,7 +55,7 @@ from crossfade.quality.feedback import LABEL
 from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import where
-from crossfade.rollout.machine import RolloutState, Step, active_step
+from crossfade.rollout.machine import Event, Phase, RolloutState, Step, active_step
 from crossfade.rollout.verdict import duration
 from crossfade.scale import OF_LABELS, WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
@@ -230,12 +232,20 @@ class Views:
         if not self.state.route(route).rollouts and challenger is None:
             return WhyView(route, await self.journal.last(route), None, [NO_ROLLOUT], [])
         rollout = self.state.rollout(route, challenger)
-        decision = await self.journal.last(route, rollout.challenger)
+        decision = await self._why(route, rollout)
         silent = self.state.mirror_watch.silent.get((route, rollout.challenger), "")
         verdicts, changes = verdict_views(rollout, silent), would_change(rollout)
         now = _now_text(rollout, self.state.served)
         said = recommendation_view(rollout, self.state.served, _horizon(self.state.route(route)))
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now, said)
+
+    async def _why(self, route: str, rollout: RolloutRuntime) -> Decision | None:
+        """The latest decision; of an ended attempt that which ended it, whatever was edited since."""
+        ended = {Phase.ABORTED: Event.ABORT, Phase.ROLLED_BACK: Event.ROLLBACK}.get(rollout.state.phase)
+        last = await self.journal.last(route, rollout.challenger)
+        if ended is None or last is None or last.action != EDIT:
+            return last
+        return await self.journal.last(route, rollout.challenger, ended) or last
 
     def comparison(self, route: str, challenger: str | None = None) -> tuple[ComparisonTable, Subject]:
         """A copy of the table. Raises Refused when there are several and no challenger is named."""
