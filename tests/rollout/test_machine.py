@@ -69,7 +69,7 @@ def test_each_pair_leads_to_a_target_of_the_table_or_is_refused(phase, event):
 
 
 def test_a_refusal_names_the_commands_of_an_operator_and_no_event_of_the_loop():
-    with pytest.raises(NotAllowedError, match="it accepts pause, promote, abort, restart$"):
+    with pytest.raises(NotAllowedError, match=r"it accepts pause, promote, abort, restart$"):
         advance(state(Phase.PROGRESSING), Event.ROLLBACK, 10.0)
 
 
