@@ -158,14 +158,8 @@ class _Shown:
             print(f"{read:.0%}  {rows:,} rows  {rate}  {left:.0f} s left", file=sys.stderr, flush=True)
 
 
-def parse(arguments: Sequence[str] | None = None) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="python -m crossfade_backends.batch", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument(
-        "source", type=Path, metavar="IN", help="a file of customers: .parquet, .csv, .ndjson"
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="the scores: .parquet, .csv, .ndjson")
+def add_scorer(parser: argparse.ArgumentParser) -> None:
+    """Who scores: a version in this process, or the proxy. A stream has the same."""
     parser.add_argument(
         "--model",
         default=f"{MODEL_NAME}@production",
@@ -180,25 +174,36 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         help="ask the proxy instead, a request for each row: http://proxy:8080/predict",
     )
     parser.add_argument(
+        "--at-once",
+        type=positive,
+        default=DEFAULT_AT_ONCE,
+        metavar="N",
+        help="with --via: at most so many requests (default: %(default)s)",
+    )
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m crossfade_backends.batch", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="a file of customers: .parquet, .csv, .ndjson"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="the scores: .parquet, .csv, .ndjson")
+    add_scorer(parser)
+    parser.add_argument(
         "--processes",
-        type=_positive,
+        type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="default: one for each core",
     )
     parser.add_argument(
         "--chunk",
-        type=_positive,
+        type=positive,
         default=DEFAULT_CHUNK,
         metavar="ROWS",
         help="default: %(default)s; row groups of Parquet are never joined",
-    )
-    parser.add_argument(
-        "--at-once",
-        type=_positive,
-        default=DEFAULT_AT_ONCE,
-        metavar="N",
-        help="with --via: at most so many requests (default: %(default)s)",
     )
     parser.add_argument(
         "--give-up",
@@ -213,7 +218,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     return Options(**vars(parser.parse_args(arguments)))
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above 0")

@@ -22,13 +22,12 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from crossfade_backends.batch import add_scorer, positive
 from crossfade_backends.batch_input import BatchError
-from crossfade_backends.recipes import MODEL_NAME
 from crossfade_backends.registry import RegistryError
 from crossfade_backends.stages import named_version
 from crossfade_backends.stream_metrics import StreamMetrics
 from crossfade_backends.stream_scoring import Message, Outcome, Scorer, by_model, by_proxy
-from crossfade_backends.train import DEFAULT_REGISTRY
 
 log = logging.getLogger("backends.stream")
 
@@ -217,34 +216,20 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default="crossfade",
         help="processes of one group share the partitions (default: %(default)s)",
     )
-    add("--model", default=f"{MODEL_NAME}@production", metavar="NAME@WHICH", help="default: %(default)s")
-    add("--registry", type=Path, default=DEFAULT_REGISTRY, metavar="DIR")
-    add(
-        "--via",
-        default="",
-        metavar="URL",
-        help="ask the proxy instead, a request for each row: http://proxy:8080/predict",
-    )
+    add_scorer(parser)
     add(
         "--portion",
-        type=int,
+        type=positive,
         default=500,
         metavar="N",
         help="rows between two commits, at most (default: %(default)s)",
     )
     add(
         "--wait-ms",
-        type=int,
+        type=positive,
         default=200,
         metavar="MS",
         help="how long a portion waits for its first row (default: %(default)s)",
-    )
-    add(
-        "--at-once",
-        type=int,
-        default=64,
-        metavar="N",
-        help="with --via: at most so many requests (default: %(default)s)",
     )
     add(
         "--metrics",
@@ -256,8 +241,6 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--tls", action="store_true", help="TLS to the brokers")
     add("--tls-ca", metavar="FILE", help="the authority of the brokers' certificates")
     given = parser.parse_args(arguments)
-    if min(given.portion, given.wait_ms, given.at_once) < 1:
-        parser.error("--portion, --wait-ms and --at-once must be above 0")
     given.dead = given.dead or f"{given.source}.dead"
     return Options(**vars(given))
 

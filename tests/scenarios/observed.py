@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from tests.certificates import Authority
 from tests.ports import free_port
-from tests.scenarios.harness import TIMEOUT, Proxy
+from tests.scenarios.visiting import Visiting
 
 BUYS = {"v2": 0.3, "v3": 0.5}
 ROUTES = """
@@ -118,29 +117,10 @@ async def models(folder: Path) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-class Customers:
+class Customers(Visiting):
     """Requests to all routes of `ROUTES`, and feedback. `factor`: of what customers spend."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
-        self.rng = random.Random(1)
-        self.factor = 1.0
-        self.asked = 0
-
-    async def __aenter__(self) -> Customers:
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        self.visits = asyncio.ensure_future(self.come())
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.visits.cancel()
-        await asyncio.gather(self.visits, return_exceptions=True)
-        await self.session.close()
-
-    def look(self) -> None:
-        """Raises what has ended the visits."""
-        if self.visits.done():
-            self.visits.result()
+    factor = 1.0
 
     async def come(self) -> None:
         while True:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.harness import TIMEOUT, Model, Proxy, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
+from tests.scenarios.visiting import Visiting
 
 BUYS = {"v2": 0.3, "v3": 0.6, "v4": 0.3}
 
@@ -36,30 +36,10 @@ def rollout(challenger: str) -> str:
 ROUTE = "    split: {v2: 100%}\n    feedback: {horizon: 2s}\n    rollout:\n" + rollout("v3") + rollout("v4")
 
 
-class Shop:
+class Shop(Visiting):
     """Customers that ask, and buy or not: each purchase is told by the id of its request."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
-        self.rng = random.Random(1)
-        self.asked = 0
-
-    async def __aenter__(self) -> Shop:
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        self.visits = asyncio.ensure_future(self.open())
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.visits.cancel()
-        await asyncio.gather(self.visits, return_exceptions=True)
-        await self.session.close()
-
-    def look(self) -> None:
-        """Raises what has ended the visits."""
-        if self.visits.done():
-            self.visits.result()
-
-    async def open(self) -> None:
+    async def come(self) -> None:
         while True:
             rows = await asyncio.gather(*(self.visit() for _ in range(50)))
             url = f"http://127.0.0.1:{self.proxy.admin_port}/api/v1/feedback"

@@ -51,6 +51,7 @@ def families_of(view: MetricsView) -> Iterator[Metric]:
     yield from of_queues(view)
     yield from of_drift(view.drift)
     yield from _of_routes(view)
+    yield from _of_backends(view)
     yield from of_rollouts(view.rollouts)
     yield from of_decisions(view)
     yield from of_feedback(view)
@@ -129,6 +130,9 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         ["route"],
         [((name,), target) for name, target in view.latency_targets.items()],
     )
+
+
+def _of_backends(view: MetricsView) -> Iterator[Metric]:
     yield gauge(
         "crossfade_in_flight",
         "Requests in flight.",
@@ -153,7 +157,6 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         ["backend", "endpoint"],
         [((b.name, e.url), e.drained) for b in view.backends for e in b.endpoints],
     )
-
     yield gauge(
         "crossfade_backend_panic",
         "1 while no endpoint passes its probes; then all get the requests that no fallback can answer.",
