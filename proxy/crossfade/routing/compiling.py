@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # workers must not import the config models, and pydantic wit
         AccessLogConfig,
         BackendConfig,
         BackendTlsConfig,
+        MatchConfig,
         MirrorConfig,
         PredictionConfig,
         RateConfig,
@@ -182,6 +183,18 @@ def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
     return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
 
 
+def _compile_match(match: MatchConfig) -> Match:
+    return Match(
+        path=match.path,
+        prefix=match.prefix,
+        regex=match.regex,
+        methods=match.methods,
+        headers=tuple(match.headers.items()),
+        query=tuple(match.query.items()),
+        json=tuple(match.json_fields.items()),
+    )
+
+
 def _compile_route(
     route: RouteConfig,
     ledger: Ledger,
@@ -192,15 +205,7 @@ def _compile_route(
     match = route.match
     return Route(
         name=route.name,
-        match=Match(
-            path=match.path,
-            prefix=match.prefix,
-            regex=match.regex,
-            methods=match.methods,
-            headers=tuple(match.headers.items()),
-            query=tuple(match.query.items()),
-            json=tuple(match.json_fields.items()),
-        ),
+        match=_compile_match(match),
         sticky=tuple(Sticky(s.kind, s.name, compile_assigned(s.assign)) for s in route.sticky),
         ledger=ledger,
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
