@@ -20,7 +20,8 @@ from tests.scenarios.harness import Proxy, running, wait_until
 from tests.scenarios.test_shadow_models import model_servers
 
 ROWS = 3_000
-HORIZON = 6.0
+PORTION = 100  # requests whose labels are told together
+HORIZON = 20.0  # longer than a busy machine takes for a portion of requests and its labels
 TRAIN = (sys.executable, "-m", "crossfade_backends.train", "--registry")
 
 
@@ -39,7 +40,7 @@ routes:
     split: {{churn-v2: 100%}}
     retry: {{pure: true}}
     prediction: {{score: churn_probability, decision: 0.5}}
-    feedback: {{horizon: 6s, inputs: true}}
+    feedback: {{horizon: {HORIZON:g}s, inputs: true}}
     retrain: {{command: {command}, attempts: 100}}
     rollout:
       strategy: canary
@@ -70,7 +71,7 @@ class Customers:
         async with aiohttp.ClientSession() as session:
             for _ in range(n // 20):
                 await asyncio.gather(*(self.ask(session) for _ in range(20)))
-                if self.asked % 200 == 0:
+                if self.asked % PORTION == 0:
                     await self.tell()
 
     @contextlib.asynccontextmanager

@@ -5,9 +5,9 @@ Limit: MOST rows since the last report. Those above are dropped and counted, wit
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from crossfade.dataplane.runtime import wall_time_of
 from crossfade.quality.logged import LoggedBatch, LoggedExchange, batch_of_exchanges
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class LoggedRows:
             by = exchange.answering.spec.name
         row = LoggedExchange(
             exchange.request_id,
-            time(),
+            wall_time_of(now),
             backend,
             role,
             version,

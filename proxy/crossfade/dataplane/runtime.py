@@ -12,6 +12,12 @@ from typing import Any, Final
 LAST_DIGITS: Final = [b"%03x" % n for n in range(4096)]
 
 
+def wall_time_of(moment: float) -> float:
+    """Seconds since the epoch at this monotonic time. A worker that is kept from running between the two looks errs to the early
+    side, so that no request is said to have begun after its client had the answer."""
+    return time() - (monotonic() - moment)
+
+
 class Runtime:
     """`now`: time of the last sweep of deadlines. `draining`: answers close their connections, for the proxy will end.
 

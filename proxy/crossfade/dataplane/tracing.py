@@ -10,9 +10,9 @@ Limit: SPANS since the last report; those above are dropped and counted, with th
 from __future__ import annotations
 
 from random import getrandbits, random
-from time import time
 from typing import TYPE_CHECKING
 
+from crossfade.dataplane.runtime import wall_time_of
 from crossfade.http1.trace_context import sampled_parent
 from crossfade.quality.samples import SpanSample
 
@@ -87,7 +87,7 @@ def span_of(exchange: ExchangeState, now: float) -> SpanSample:
     trace, _, span = exchange.trace.partition(b"-")
     return SpanSample(
         (trace, span, exchange.parent),
-        time(),
+        wall_time_of(now),
         now - exchange.started,
         exchange.request_id,
         (head.start.method, head.start.path, b"1." + head.start.minor, head.host or b""),
