@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from crossfade_backends.data import Sample
 from crossfade_backends.recipes import Recipe
-from crossfade_backends.registry import Classifier, Metrics
+from crossfade_backends.registry import Classifier, Metrics, Scorer
 
 
 def fit(recipe: Recipe, train: Sample) -> Classifier:
@@ -34,7 +34,7 @@ def _build(recipe: Recipe) -> Classifier:
             assert_never(recipe.estimator)
 
 
-def evaluate(classifier: Classifier, held_out: Sample) -> Metrics:
+def evaluate(classifier: Scorer, held_out: Sample) -> Metrics:
     """`held_out` has amounts in euros, as the server receives them, whatever units the training data had."""
     scores = classifier.predict_proba(held_out.features)[:, 1]
     truth = held_out.churned

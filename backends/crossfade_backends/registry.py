@@ -1,8 +1,8 @@
-"""The model registry: `ROOT/<name>/<version>/model.skops` with `metadata.json` and `profile.json` beside it.
+"""The model registry: `ROOT/<name>/<version>/model.skops` or `model.onnx`, with `metadata.json` and `profile.json` beside it.
 
 Rule: a version is written atomically. A model is loaded only if its SHA-256 matches and all its
 types are in _TRUSTED_TYPES: a model file is untrusted data, and skops, unlike pickle, lists the types
-before it loads them. Every error names the file.
+before it loads them. An ONNX file has no types and no code. Every error names the file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zipfile
 from datetime import UTC
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -21,6 +22,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from crossfade_backends.data import FloatArray
+from crossfade_backends.onnx_model import ONNX_FILE, ONNX_FRAMEWORK, OnnxError, OnnxModel
 from crossfade_backends.profile import PROFILE_FILE
 
 MODEL_FILE = "model.skops"
@@ -38,9 +40,12 @@ _TRUSTED_TYPES = (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class Classifier(Protocol):
-    def fit(self, features: FloatArray, labels: Any, /) -> Any: ...
+class Scorer(Protocol):
     def predict_proba(self, features: FloatArray, /) -> FloatArray: ...
+
+
+class Classifier(Scorer, Protocol):
+    def fit(self, features: FloatArray, labels: Any, /) -> Any: ...
 
 
 class RegistryError(Exception):
@@ -111,7 +116,7 @@ def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes) 
     staged = Path(tempfile.mkdtemp(prefix=f".{metadata.version}-", dir=target.parent))
     try:
         staged.chmod(0o755)
-        write_durably(staged / MODEL_FILE, model)
+        write_durably(staged / model_file(metadata), model)
         write_durably(staged / PROFILE_FILE, profile)
         write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
         _swap(staged, target)
@@ -119,6 +124,18 @@ def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes) 
         # After a successful rename there is nothing to remove.
         shutil.rmtree(staged, ignore_errors=True)
     return target
+
+
+def is_onnx(metadata: Metadata) -> bool:
+    return metadata.framework.partition(" ")[0] == ONNX_FRAMEWORK
+
+
+def model_file(metadata: Metadata) -> str:
+    return ONNX_FILE if is_onnx(metadata) else MODEL_FILE
+
+
+def model_path(root: Path, metadata: Metadata) -> Path:
+    return version_directory(root, metadata.name, metadata.version) / model_file(metadata)
 
 
 def write_metadata(root: Path, metadata: Metadata) -> None:
@@ -176,7 +193,7 @@ def read_metadata(root: Path, name: str, version: str) -> Metadata:
 
 def read_model(root: Path, metadata: Metadata) -> bytes:
     """The bytes of the model file. Raises RegistryError if their hash differs from the recorded one."""
-    path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
+    path = model_path(root, metadata)
     data = read(path)
     if (found := sha256(data)) != metadata.model_sha256:
         raise RegistryError(
@@ -185,14 +202,26 @@ def read_model(root: Path, metadata: Metadata) -> bytes:
     return data
 
 
-def load_model(root: Path, metadata: Metadata) -> Classifier:
-    path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
+def load_model(root: Path, metadata: Metadata) -> Scorer:
+    """An ONNX file needs onnxruntime alone, of any version that knows its operators."""
+    path = model_path(root, metadata)
     data = read_model(root, metadata)
+    if is_onnx(metadata):
+        try:
+            return OnnxModel(data)
+        except OnnxError as error:
+            raise RegistryError(path, str(error)) from error
+    return _load_classifier(path, data, metadata.framework)
+
+
+def _load_classifier(path: Path, data: bytes, framework: str) -> Classifier:
+    try:
+        installed = installed_framework()
+    except PackageNotFoundError:
+        raise RegistryError(path, f"needs {framework}: pip install 'crossfade[models]'") from None
     # scikit-learn does not support models of another version: they may fail or give wrong results.
-    if metadata.framework != (installed := installed_framework()):
-        raise RegistryError(
-            path, f"was made with {metadata.framework}, but {installed} is installed; train it again"
-        )
+    if framework != installed:
+        raise RegistryError(path, f"was made with {framework}, but {installed} is installed; train it again")
     return _unpack(path, data)
 
 

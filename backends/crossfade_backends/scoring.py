@@ -16,9 +16,9 @@ import numpy as np
 from crossfade_backends.data import FEATURES, FloatArray
 from crossfade_backends.registry import (
     METADATA_FILE,
-    Classifier,
     Metadata,
     RegistryError,
+    Scorer,
     load_model,
     read_metadata,
     version_directory,
@@ -35,7 +35,7 @@ Distortion = Callable[[FloatArray], FloatArray]
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     metadata: Metadata
-    classifier: Classifier
+    classifier: Scorer
 
     def score(self, matrix: FloatArray) -> FloatArray:
         """(n, 5) in the order of FEATURES to (n,) probabilities of churn.
@@ -49,7 +49,7 @@ class ServedModel:
 
 
 def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
-    """Blocking: reads the disk and imports scikit-learn. Raises RegistryError."""
+    """Blocking: reads the disk and imports scikit-learn or onnxruntime. Raises RegistryError."""
     metadata = read_metadata(registry, name, version)
     if metadata.features != FEATURES:
         path = version_directory(registry, name, version) / METADATA_FILE

@@ -31,7 +31,7 @@ from crossfade_backends.registry import (
 )
 
 DEFAULT_REGISTRY = Path("models")
-_DEFAULT_ROWS = 20_000
+DEFAULT_ROWS = 20_000
 DEFAULT_SEED = 20_240_601
 # With fewer rows the held-out quarter is too small to evaluate and tree leaves are too small.
 _MIN_ROWS = 400
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m crossfade_backends.train", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--registry", type=Path, default=DEFAULT_REGISTRY, metavar="DIR")
-    parser.add_argument("--rows", type=_parse_rows, default=_DEFAULT_ROWS, metavar="N")
+    parser.add_argument("--rows", type=_parse_rows, default=DEFAULT_ROWS, metavar="N")
     parser.add_argument("--seed", type=_parse_seed, default=DEFAULT_SEED, metavar="S")
     parser.add_argument("--force", action="store_true", help="train even if all versions are current")
     options = parser.parse_args(arguments)
