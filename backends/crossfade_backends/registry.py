@@ -13,13 +13,14 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from datetime import UTC
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from crossfade_backends.data import FloatArray
 from crossfade_backends.onnx_model import ONNX_FILE, ONNX_FRAMEWORK, OnnxError, OnnxModel
@@ -75,8 +76,34 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))
 Stage = Literal["none", "staging", "production", "archived"]
 
 
+class StageChange(BaseModel):
+    """`by`: a user of the machine, or `crossfade` for what the proxy has decided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Stage
+    at: UtcTime
+    by: str = ""
+
+
+class Signature(BaseModel):
+    """What the model takes and gives: names and types, as the Open Inference Protocol writes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+def signature_of(features: Sequence[str]) -> Signature:
+    return Signature(inputs=dict.fromkeys(features, "FP64"), outputs={"churn_probability": "FP64"})
+
+
 class Metadata(BaseModel):
-    """`tags`: such as the endpoint where the version is served, and the order that it was trained for."""
+    """`tags`: such as the endpoint where the version is served, and the order that it was trained for.
+
+    `history`: the stages that it has had after `none`, the first one first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,7 +116,11 @@ class Metadata(BaseModel):
     metrics: Metrics
     training_data_sha256: str
     model_sha256: str
+    author: str = ""
+    description: str = ""
+    signature: Signature = Field(default_factory=lambda data: signature_of(data.get("features", ())))
     stage: Stage = "none"
+    history: tuple[StageChange, ...] = ()
     tags: dict[str, str] = {}
 
 
@@ -222,10 +253,11 @@ def _load_classifier(path: Path, data: bytes, framework: str) -> Classifier:
     # scikit-learn does not support models of another version: they may fail or give wrong results.
     if framework != installed:
         raise RegistryError(path, f"was made with {framework}, but {installed} is installed; train it again")
-    return _unpack(path, data)
+    return unpack(path, data)
 
 
-def _unpack(path: Path, data: bytes) -> Classifier:
+def unpack(path: Path, data: bytes) -> Classifier:
+    """`path`: for the errors. Raises RegistryError for what is no model of the trusted types."""
     from skops import io as skops_io
 
     try:

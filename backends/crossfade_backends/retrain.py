@@ -36,7 +36,7 @@ from crossfade_backends.registry import (
     versions_of,
     write_metadata,
 )
-from crossfade_backends.stages import tag
+from crossfade_backends.stages import in_stage, tag, user
 from crossfade_backends.train import DEFAULT_REGISTRY, Plan, train_version
 
 RECIPE = next(recipe for recipe in RECIPES if recipe.version == "v3")
@@ -131,7 +131,9 @@ def _trained(order: Order, options: Options) -> dict[str, Any]:
     tags = read_metadata(options.registry, MODEL_NAME, order.version).tags
     tags |= {"order": order.id, "reason": order.reason, "route": order.route}
     # In one write: a version without the tag of its order is one that was not finished.
-    finished = metadata.model_copy(update={"stage": "staging" if is_better else "none", "tags": tags})
+    finished = metadata.model_copy(update={"tags": tags})
+    if is_better:
+        finished = in_stage(finished, "staging", user())
     write_metadata(options.registry, finished)
     return {
         "rows": {"trained": len(train.churned), "held_out": len(held_out.churned), "left_out": rows.left_out},

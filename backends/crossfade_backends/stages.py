@@ -6,8 +6,10 @@ Rule: at most one version is in production. Another one that gets there archives
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +19,7 @@ from crossfade_backends.registry import (
     Metadata,
     RegistryError,
     Stage,
+    StageChange,
     read_metadata,
     version_directory,
     versions_of,
@@ -32,7 +35,13 @@ NEXT: dict[Stage, tuple[Stage, ...]] = {
 }
 
 
-def move(root: Path, name: str, version: str, stage: Stage) -> Metadata:
+def in_stage(metadata: Metadata, stage: Stage, by: str) -> Metadata:
+    """The metadata with another stage, and one more row of its history."""
+    change = StageChange(stage=stage, at=datetime.now(UTC), by=by)
+    return metadata.model_copy(update={"stage": stage, "history": (*metadata.history, change)})
+
+
+def move(root: Path, name: str, version: str, stage: Stage, by: str = "") -> Metadata:
     """To the stage that it has already: changes nothing. Raises RegistryError for a move that is not in NEXT."""
     metadata = read_metadata(root, name, version)
     if metadata.stage == stage:
@@ -46,8 +55,8 @@ def move(root: Path, name: str, version: str, stage: Stage) -> Metadata:
     if stage == "production":
         for other in versions_of(root, name):
             if other.stage == "production":
-                write_metadata(root, other.model_copy(update={"stage": "archived"}))
-    moved = metadata.model_copy(update={"stage": stage})
+                write_metadata(root, in_stage(other, "archived", by))
+    moved = in_stage(metadata, stage, by)
     write_metadata(root, moved)
     return moved
 
@@ -67,6 +76,14 @@ def named_version(root: Path, text: str) -> Metadata:
             root / name, f"nothing is {which!r}: a version, a stage or latest; there are {has}"
         )
     return chosen[-1]
+
+
+def user() -> str:
+    """Who runs this command; "" where the machine has no name for them, as in many a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def tag(root: Path, name: str, version: str, **tags: str) -> Metadata:
@@ -97,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("a version needs a stage")
     try:
         if options.version:
-            move(options.registry, options.model, options.version, options.stage)
+            move(options.registry, options.model, options.version, options.stage, user())
         for metadata in versions_of(options.registry, options.model):
             print(_line(metadata))
     except (RegistryError, OSError) as error:

@@ -60,6 +60,17 @@ async def test_another_champion_archives_the_one_before_and_back(tmp_path: Path)
     assert stages(tmp_path) == {"v2": "production", "v3": "archived"}
 
 
+async def test_a_history_of_stages_is_gone_on_with(tmp_path: Path) -> None:
+    write(tmp_path, "v2", "production")
+    write(tmp_path, "v3", "staging")
+    path = tmp_path / "churn" / "v3" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"history": [{"stage": "staging"}]}))
+    await FolderRegistry(tmp_path).put_in_charge(RegisteredVersion("churn", "v3"))
+    first, second = json.loads(path.read_text())["history"]
+    assert (first, second["stage"], second["by"]) == ({"stage": "staging"}, "production", "crossfade")
+    assert "history" not in json.loads((tmp_path / "churn" / "v2" / "metadata.json").read_text())
+
+
 async def test_a_damaged_version_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "v2", "production")
     (tmp_path / "churn" / "v2" / "metadata.json").write_text("[")

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -98,9 +99,9 @@ class FolderRegistry:
             if metadata.get("stage") == "production" and name != version.version
         ]
         for name, metadata in others:
-            self._write(version.model, name, metadata | {"stage": "archived"})
+            self._write(version.model, name, _moved(metadata, "archived"))
         if wanted.get("stage") != "production":
-            self._write(version.model, version.version, wanted | {"stage": "production"})
+            self._write(version.model, version.version, _moved(wanted, "production"))
             return True
         return bool(others)
 
@@ -138,6 +139,15 @@ class FolderRegistry:
             staged.replace(path)
         except OSError as error:
             raise RegistryError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _moved(metadata: dict[str, Any], stage: str) -> dict[str, Any]:
+    """With one more row of its `history`, where the registry keeps one."""
+    history = metadata.get("history")
+    if not isinstance(history, list):
+        return metadata | {"stage": stage}
+    row = {"stage": stage, "at": datetime.now(UTC).isoformat(), "by": "crossfade"}
+    return metadata | {"stage": stage, "history": [*history, row]}
 
 
 class MlflowRegistry:
