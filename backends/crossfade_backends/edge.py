@@ -1,7 +1,8 @@
-"""Versions for devices: `python -m crossfade_backends.edge export|quantize|compare`.
+"""Versions for devices: `python -m crossfade_backends.edge export|quantize|bench|compare`.
 
     export [churn@v2 …]             the same model as ONNX, of 32-bit floats: version v2-onnx
     quantize [churn@v2 …]           its matrices of 8-bit integers: version v2-int8
+    bench [churn@v2 …]              size, load, memory, latency of each, before and after: a table and a picture
     compare churn@v2 churn@v2-int8  how many decisions changed, and how far the scores are apart
 
 Rule: a version that is too far from the one that it was made of fails the command, and is not registered.
@@ -15,9 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossfade_backends.batch import positive
 from crossfade_backends.batch_input import BatchError
+from crossfade_backends.edge_bench import Effort, measure
 from crossfade_backends.edge_parity import Limits, parity
-from crossfade_backends.edge_rows import held_out_rows, rows_of
+from crossfade_backends.edge_report import Line, as_json, plot, table
+from crossfade_backends.edge_rows import MADE_OF, NUMBERS, held_out_rows, rows_of
 from crossfade_backends.recipes import MODEL_NAME
 from crossfade_backends.registry import Metadata, RegistryError, is_onnx, versions_of
 from crossfade_backends.scoring import load_served_model
@@ -68,6 +72,40 @@ def _sources(options: argparse.Namespace) -> list[Metadata]:
     return found
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Each version below the one that it is made of, where that is among them."""
+    found = (
+        [named_version(options.registry, text) for text in options.models]
+        if options.models
+        else versions_of(options.registry, MODEL_NAME)
+    )
+    found.sort(
+        key=lambda metadata: (str(metadata.parameters.get(MADE_OF, metadata.version)), metadata.created)
+    )
+    if not found:
+        raise RegistryError(options.registry, f"has no version of {MODEL_NAME!r}")
+    rows = held_out_rows(found[0]).features if options.rows is None else rows_of(options.rows)
+    effort = Effort((1, *options.batch), options.calls)
+    lines: list[Line] = []
+    for metadata in found:
+        print(f"measuring {metadata.name}@{metadata.version}", file=sys.stderr, flush=True)
+        measured = measure(options.registry, metadata, rows, effort)
+        source = next(
+            (line for line in lines if line.measured.version == metadata.parameters.get(MADE_OF)), None
+        )
+        near = None if source is None else parity(source.measured.scores, measured.scores)
+        lines.append(Line(measured, _kind(metadata), near))
+    print(as_json(lines) if options.json else table(lines), end="")
+    if options.plot is not None:
+        options.plot.write_text(plot(lines))
+    return 0
+
+
+def _kind(metadata: Metadata) -> str:
+    is_int8 = metadata.parameters.get(NUMBERS) == "int8"
+    return "int8" if is_int8 else metadata.framework.partition(" ")[0]
+
+
 def compare(options: argparse.Namespace) -> int:
     before, after = (named_version(options.registry, text) for text in options.models)
     rows = held_out_rows(before).features if options.rows is None else rows_of(options.rows)
@@ -101,10 +139,34 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         made.add_argument("models", nargs="*", metavar="NAME@WHICH", help=f"default: all of {MODEL_NAME}")
         made.add_argument("--as", dest="version", metavar="VERSION", help="the name of the one that is made")
         _add_limits(made)
+    _add_bench(commands)
     compared = _command(commands, "compare", "two versions", compare)
     compared.add_argument("models", nargs=2, metavar="NAME@WHICH", help="before and after")
     _add_limits(compared)
     return parser.parse_args(arguments)
+
+
+def _add_bench(commands: Any) -> None:
+    effort = Effort()
+    measured = _command(commands, "bench", "size, load, memory and latency", bench)
+    measured.add_argument("models", nargs="*", metavar="NAME@WHICH", help=f"default: all of {MODEL_NAME}")
+    measured.add_argument(
+        "--batch",
+        type=positive,
+        nargs="+",
+        default=effort.sizes[1:],
+        metavar="ROWS",
+        help=f"rows in a call, besides one (default: {' '.join(map(str, effort.sizes[1:]))})",
+    )
+    measured.add_argument(
+        "--calls",
+        type=positive,
+        default=effort.calls,
+        metavar="N",
+        help="of each size (default: %(default)s)",
+    )
+    measured.add_argument("--json", action="store_true", help="JSON in place of the table")
+    measured.add_argument("--plot", type=Path, metavar="FILE.svg", help="a picture of it")
 
 
 def _command(commands: Any, name: str, told: str, run: Callable[[argparse.Namespace], int]) -> Any:

@@ -1,4 +1,4 @@
-"""The rows on which two versions are compared and measured."""
+"""The rows on which versions are compared and measured, and what says of which version one is made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from crossfade_backends.registry import Metadata
 from crossfade_backends.rows import as_matrix
 from crossfade_backends.train import DEFAULT_ROWS, DEFAULT_SEED
 
+# In the `parameters` of a version that is made of another: which one, and the numbers that it computes with.
+MADE_OF = "made_of"
+NUMBERS = "numbers"
 _CHUNK = 50_000
 
 

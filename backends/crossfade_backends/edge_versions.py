@@ -17,7 +17,7 @@ from crossfade_backends.data import FloatArray, Sample
 from crossfade_backends.edge_export import as_onnx
 from crossfade_backends.edge_parity import Limits, Parity, parity
 from crossfade_backends.edge_quantize import quantised
-from crossfade_backends.edge_rows import held_out_rows
+from crossfade_backends.edge_rows import MADE_OF, NUMBERS, held_out_rows
 from crossfade_backends.fitting import evaluate
 from crossfade_backends.onnx_model import OnnxModel, installed_onnxruntime
 from crossfade_backends.profile import PROFILE_FILE, number_field
@@ -37,8 +37,7 @@ from crossfade_backends.registry import (
 from crossfade_backends.scoring import ServedModel, load_served_model
 
 Kind = Literal["onnx", "int8"]
-_MADE_OF = "made_of"  # in `parameters`: the version, and the SHA-256 of its file
-_MADE_OF_SHA256 = "made_of_sha256"
+_MADE_OF_SHA256 = "made_of_sha256"  # in `parameters`: of the file of that version
 
 
 class TooFarError(Exception):
@@ -89,13 +88,13 @@ def _current(root: Path, source: Metadata, version: str) -> Metadata | None:
     if not path.exists():
         return None
     found = read_metadata(root, source.name, version)
-    if _MADE_OF not in found.parameters:
+    if MADE_OF not in found.parameters:
         raise RegistryError(path, "exists, and was not made of another version; choose a name with --as")
     try:
         read_model(root, found)
     except RegistryError:
         return None  # damaged
-    made_of = (found.parameters[_MADE_OF], found.parameters.get(_MADE_OF_SHA256))
+    made_of = (found.parameters[MADE_OF], found.parameters.get(_MADE_OF_SHA256))
     return found if made_of == (source.version, source.model_sha256) else None
 
 
@@ -113,15 +112,16 @@ def _metadata(source: Metadata, kind: Kind, version: str, model: bytes) -> Metad
         "framework": installed_onnxruntime(),
         "created": datetime.now(UTC),
         "parameters": source.parameters
-        | {_MADE_OF: source.version, _MADE_OF_SHA256: source.model_sha256, "numbers": _NUMBERS[kind]},
+        | {
+            MADE_OF: source.version,
+            _MADE_OF_SHA256: source.model_sha256,
+            NUMBERS: "int8" if kind == "int8" else "float32",
+        },
         "model_sha256": sha256(model),
         "stage": "none",
         "tags": {},
     }
     return source.model_copy(update=changed)
-
-
-_NUMBERS: dict[Kind, str] = {"onnx": "float32", "int8": "int8, dynamic"}
 
 
 def _profile(
