@@ -30,7 +30,7 @@ from crossfade_backends.train import DEFAULT_REGISTRY
 
 
 def make_versions(options: argparse.Namespace) -> int:
-    """Where none is named: of each of scikit-learn; one that has nothing to quantise stays as it is."""
+    """Where none is named: of each that is not made of another; one that has nothing to quantise stays as it is."""
     try:
         from crossfade_backends import edge_versions
         from crossfade_backends.edge_quantize import NothingToQuantiseError
@@ -57,16 +57,20 @@ def make_versions(options: argparse.Namespace) -> int:
 
 
 def _sources(options: argparse.Namespace) -> list[Metadata]:
-    if not options.models:
-        found = [metadata for metadata in versions_of(options.registry, MODEL_NAME) if not is_onnx(metadata)]
-    else:
+    is_export = options.command == "export"
+    if options.models:
         found = [named_version(options.registry, text) for text in options.models]
+        if is_export and (exported := [metadata.version for metadata in found if is_onnx(metadata)]):
+            raise RegistryError(options.registry, f"{', '.join(exported)} is ONNX already")
+    else:
+        own = (m for m in versions_of(options.registry, MODEL_NAME) if MADE_OF not in m.parameters)
+        found = [metadata for metadata in own if not (is_export and is_onnx(metadata))]
     if not found:
-        raise RegistryError(options.registry, f"has no version of {MODEL_NAME!r} that is not ONNX already")
-    if options.command == "export" and (
-        onnx := [metadata.version for metadata in found if is_onnx(metadata)]
-    ):
-        raise RegistryError(options.registry, f"{', '.join(onnx)} is ONNX already")
+        raise RegistryError(
+            options.registry,
+            f"has no version of {MODEL_NAME!r} to make another of; "
+            "`python -m crossfade_backends.train` makes some",
+        )
     if options.version and len(found) > 1:
         raise RegistryError(options.registry, f"one version can be {options.version!r}, not {len(found)}")
     return found

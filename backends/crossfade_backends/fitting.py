@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+import warnings
+from typing import Any, assert_never
 
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -18,7 +21,11 @@ from crossfade_backends.registry import Classifier, Metrics, Scorer
 def fit(recipe: Recipe, train: Sample) -> Classifier:
     """`train` is the result of `Recipe.prepare`."""
     classifier = _build(recipe)
-    classifier.fit(train.features, train.churned)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # of a network: it gets so many epochs, and no more
+        classifier.fit(train.features, train.churned)
     return classifier
 
 
@@ -30,8 +37,15 @@ def _build(recipe: Recipe) -> Classifier:
         case "gradient_boosting":
             boosting: Classifier = GradientBoostingClassifier(**recipe.options)
             return boosting
+        case "neural_network":
+            network: Classifier = make_pipeline(StandardScaler(), _network(**recipe.options))
+            return network
         case _:
             assert_never(recipe.estimator)
+
+
+def _network(layers: float, width: float, **options: float) -> Any:
+    return MLPClassifier((int(width),) * int(layers), **options)
 
 
 def evaluate(classifier: Scorer, held_out: Sample) -> Metrics:

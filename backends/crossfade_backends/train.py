@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossfade_backends.data import FEATURES, Sample, draw_sample, fingerprint, split_sample
+from crossfade_backends.onnx_model import OnnxModel, installed_onnxruntime
 from crossfade_backends.profile import PROFILE_FILE, profile_of
-from crossfade_backends.recipes import MODEL_NAME, RECIPES, Recipe
+from crossfade_backends.recipes import MODEL_NAME, NETWORK, RECIPES, Recipe
 from crossfade_backends.registry import (
     Metadata,
     RegistryError,
+    Scorer,
     installed_framework,
     read,
     read_metadata,
@@ -47,9 +49,9 @@ class Plan:
     parameters: dict[str, str | bool | int | float]
 
 
-def plan_versions(train: Sample, rows: int, seed: int) -> list[Plan]:
+def plan_versions(train: Sample, rows: int, seed: int, recipes: Sequence[Recipe] = RECIPES) -> list[Plan]:
     plans = []
-    for recipe in RECIPES:
+    for recipe in recipes:
         prepared = recipe.prepare(train)
         parameters: dict[str, str | bool | int | float] = {
             "rows": rows,
@@ -71,20 +73,31 @@ def current_version(root: Path, plan: Plan) -> Metadata | None:
     except RegistryError:
         return None
     recorded = (metadata.training_data_sha256, metadata.parameters, metadata.framework, metadata.features)
-    wanted = (plan.data_sha256, plan.parameters, installed_framework(), FEATURES)
+    wanted = (plan.data_sha256, plan.parameters, _framework(plan.recipe), FEATURES)
     return metadata if recorded == wanted else None
+
+
+def _framework(recipe: Recipe) -> str:
+    return installed_onnxruntime() if recipe.is_onnx else installed_framework()
 
 
 def train_version(root: Path, plan: Plan, held_out: Sample) -> Metadata:
     # Imports scikit-learn, which takes a second; a current registry does not need it.
     from crossfade_backends.fitting import evaluate, fit
 
-    classifier = fit(plan.recipe, plan.train)
-    model = serialise(classifier)
+    fitted = fit(plan.recipe, plan.train)
+    classifier: Scorer = fitted
+    if plan.recipe.is_onnx:
+        from crossfade_backends.edge_export import as_onnx
+
+        model = as_onnx(fitted, MODEL_NAME).SerializeToString()
+        classifier = OnnxModel(model)
+    else:
+        model = serialise(fitted)
     metadata = Metadata(
         name=MODEL_NAME,
         version=plan.recipe.version,
-        framework=installed_framework(),
+        framework=_framework(plan.recipe),
         created=datetime.now(UTC),
         features=FEATURES,
         parameters=plan.parameters,
@@ -98,10 +111,12 @@ def train_version(root: Path, plan: Plan, held_out: Sample) -> Metadata:
     return metadata
 
 
-def train_registry(root: Path, rows: int, seed: int, force: bool = False) -> tuple[list[Metadata], bool]:
+def train_registry(
+    root: Path, rows: int, seed: int, force: bool = False, recipes: Sequence[Recipe] = RECIPES
+) -> tuple[list[Metadata], bool]:
     """The metadata of all versions, and whether they were trained now (False: all were current)."""
     train, held_out = split_sample(draw_sample(rows, seed))
-    plans = plan_versions(train, rows, seed)
+    plans = plan_versions(train, rows, seed, recipes)
     if not force:
         current = [metadata for plan in plans if (metadata := current_version(root, plan))]
         if len(current) == len(plans):
@@ -139,9 +154,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=_parse_rows, default=DEFAULT_ROWS, metavar="N")
     parser.add_argument("--seed", type=_parse_seed, default=DEFAULT_SEED, metavar="S")
     parser.add_argument("--force", action="store_true", help="train even if all versions are current")
+    parser.add_argument(
+        "--network", action="store_true", help="v5 too, a neural network for devices; needs the extra `edge`"
+    )
     options = parser.parse_args(arguments)
+    recipes = (*RECIPES, NETWORK) if options.network else RECIPES
     try:
-        versions, trained = train_registry(options.registry, options.rows, options.seed, options.force)
+        versions, trained = train_registry(
+            options.registry, options.rows, options.seed, options.force, recipes
+        )
+    except ModuleNotFoundError as missing:
+        print(f"error: needs {missing.name}: pip install 'crossfade[edge]'", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
