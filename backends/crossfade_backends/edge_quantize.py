@@ -2,7 +2,7 @@
 8 bits when it is known.
 
 onnxruntime's own tool finds the scale of the second from all rows of a request together. A row then has another score in another
-company: batches of 5 000 changed ten times as many decisions as single rows did (docs/edge.md).
+company, and in a large batch seven to ten times as many decisions change as in single rows (docs/edge.md).
 
 Rule: here each row has its own scale. Sums of integers are exact, so a score is the same, bit for bit, alone and among others.
 """

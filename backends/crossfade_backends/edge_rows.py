@@ -17,11 +17,16 @@ NUMBERS = "numbers"
 _CHUNK = 50_000
 
 
+def is_of_train(metadata: Metadata) -> bool:
+    """Trained on simulated customers, so that those that were held out can be drawn again."""
+    return {"rows", "seed", "amounts_in_cents"} <= metadata.parameters.keys()
+
+
 def held_out_rows(metadata: Metadata) -> Sample:
-    """What the version was held back from in training, if it was trained on simulated customers; else others like them."""
-    rows, seed = (metadata.parameters.get(name) for name in ("rows", "seed"))
-    if not isinstance(rows, int) or not isinstance(seed, int):
-        rows, seed = DEFAULT_ROWS, DEFAULT_SEED
+    """What the version was held back from in training, if that is known; else other simulated customers."""
+    rows, seed = DEFAULT_ROWS, DEFAULT_SEED
+    if is_of_train(metadata):
+        rows, seed = int(metadata.parameters["rows"]), int(metadata.parameters["seed"])
     return split_sample(draw_sample(rows, seed))[1]
 
 

@@ -17,7 +17,7 @@ from crossfade_backends.data import FloatArray, Sample
 from crossfade_backends.edge_export import as_onnx
 from crossfade_backends.edge_parity import Limits, Parity, parity
 from crossfade_backends.edge_quantize import quantised
-from crossfade_backends.edge_rows import MADE_OF, NUMBERS, held_out_rows
+from crossfade_backends.edge_rows import MADE_OF, NUMBERS, held_out_rows, is_of_train
 from crossfade_backends.fitting import evaluate
 from crossfade_backends.onnx_model import OnnxModel, installed_onnxruntime
 from crossfade_backends.profile import PROFILE_FILE, number_field
@@ -37,6 +37,7 @@ from crossfade_backends.registry import (
 from crossfade_backends.scoring import ServedModel, load_served_model
 
 Kind = Literal["onnx", "int8"]
+_AS: dict[Kind, str] = {"onnx": "as ONNX", "int8": "with matrices of 8-bit integers"}
 _MADE_OF_SHA256 = "made_of_sha256"  # in `parameters`: of the file of that version
 
 
@@ -65,7 +66,7 @@ def make(
     metadata = _metadata(source, kind, version, model)
     after = ServedModel(metadata, OnnxModel(model))
     found = _near_enough(before, after, compared, limits)
-    if "seed" in source.parameters:
+    if is_of_train(source):
         metadata = metadata.model_copy(update={"metrics": evaluate(after.classifier, held_out)})
         profile = _profile(root, metadata, source, (held_out, after.score(held_out.features)))
     else:
@@ -118,7 +119,9 @@ def _metadata(source: Metadata, kind: Kind, version: str, model: bytes) -> Metad
             NUMBERS: "int8" if kind == "int8" else "float32",
         },
         "model_sha256": sha256(model),
+        "description": f"{source.version} {_AS[kind]}",
         "stage": "none",
+        "history": (),
         "tags": {},
     }
     return source.model_copy(update=changed)

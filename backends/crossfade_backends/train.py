@@ -164,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.registry, options.rows, options.seed, options.force, recipes
         )
     except ModuleNotFoundError as missing:
-        print(f"error: needs {missing.name}: pip install 'crossfade[edge]'", file=sys.stderr)
+        extra = "edge" if options.network else "models"
+        print(f"error: needs {missing.name}: pip install 'crossfade[{extra}]'", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +12,27 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from crossfade_backends import edge
+from crossfade_backends import batch, edge
 from crossfade_backends.data import as_request, draw_sample
 from crossfade_backends.edge_export import as_onnx
 from crossfade_backends.edge_parity import Limits, parity
 from crossfade_backends.edge_quantize import NothingToQuantiseError, quantised
 from crossfade_backends.edge_rows import held_out_rows
-from crossfade_backends.fitting import evaluate
+from crossfade_backends.fitting import evaluate, fit
 from crossfade_backends.onnx_model import OnnxModel
+from crossfade_backends.recipes import NETWORK
 from crossfade_backends.registry import load_model, read_metadata, sha256, write_metadata
 from crossfade_backends.scoring import ServedModel, load_served_model
 
 SAMPLE = draw_sample(2_000, 3)
-HIDDEN = 64
 
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    made = make_pipeline(StandardScaler(), MLPClassifier((HIDDEN, HIDDEN), random_state=0, max_iter=10))
-    with warnings.catch_warnings(action="ignore"):  # it has not converged, and need not
-        return made.fit(SAMPLE.features, SAMPLE.churned)
+    return fit(NETWORK, SAMPLE)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +86,26 @@ def test_a_network_becomes_smaller_and_stays_near(network: Any, models: dict[str
     matrices = {weight.name: weight.data_type for weight in small.graph.initializer if len(weight.dims) == 2}
     assert sum(kind == onnx.TensorProto.UINT8 for kind in matrices.values()) == 3, matrices
     assert len(small.SerializeToString()) < len(whole.SerializeToString())
+
+
+def test_a_gemm_is_quantised_too() -> None:
+    """As other tools write the layers of a network."""
+    weights = numpy_helper.from_array(np.array([[1.0, -1], [0, 2], [3, 0], [0, 0.5], [-0.25, 0]], "f4"), "w")
+    bias = numpy_helper.from_array(np.array([0.5, -0.5], "f4"), "b")
+    made = helper.make_graph(
+        [helper.make_node("Gemm", ["features", "w", "b"], ["probabilities"])],
+        "gemm",
+        [helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 5])],
+        [helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["n", 2])],
+        [weights, bias],
+    )
+    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    small = quantised(whole)
+    assert "MatMulInteger" in {node.op_type for node in small.graph.node}
+    rows = np.array([[1.0, 2, 3, 4, 5], [1000, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    exact, rounded = (OnnxModel(m.SerializeToString()).predict_proba(rows) for m in (whole, small))
+    assert np.abs(exact - rounded)[[0, 2]].max() < 0.1
+    assert np.abs(exact - rounded)[1].max() < 8, "of a thousand"
 
 
 def test_rows_of_zeros_and_of_the_largest_values_have_scores(models: dict[str, OnnxModel]) -> None:
@@ -183,7 +198,7 @@ def test_a_version_of_logged_rows_keeps_the_metrics_of_its_source(edge_registry_
     write_metadata(edge_registry_copy, logged)
     assert run(edge_registry_copy, "quantize", "churn@v2", "--as", "small") == 0
     made = read_metadata(edge_registry_copy, "churn", "small")
-    assert (made.metrics, made.stage, made.tags) == (metrics, "none", {})
+    assert (made.metrics, made.stage, made.tags, made.history) == (metrics, "none", {}, ())
     profiles = [
         json.loads((edge_registry_copy / f"churn/{v}/profile.json").read_text()) for v in ("v2", "small")
     ]
@@ -223,6 +238,17 @@ def test_two_versions_are_compared_on_the_rows_of_a_file(
     file.write_text('{"customer_id": "bad"}')
     assert run(edge_registry, "compare", "churn@v2", "churn@v2-onnx", "--rows", str(file)) == 1
     assert "has no valid row" in capsys.readouterr().err
+
+
+def test_an_int8_version_scores_files_as_it_answers(edge_registry: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.ndjson", tmp_path / "out.ndjson"
+    source.write_text("".join(json.dumps(as_request(SAMPLE, index)) + "\n" for index in range(20)))
+    model = ["--model", "churn@v2-int8", "--registry", str(edge_registry), "--processes", "1", "--chunk", "7"]
+    assert batch.main([str(source), str(out), *model]) == 0
+    scored = [json.loads(line) for line in out.read_text().splitlines()]
+    served = load_served_model(edge_registry, "churn", "v2-int8")
+    assert [row["churn_probability"] for row in scored] == served.score(SAMPLE.features[:20]).tolist()
+    assert {row["model_version"] for row in scored} == {"v2-int8"}
 
 
 @pytest.mark.parametrize(

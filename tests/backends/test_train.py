@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from datetime import UTC
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from crossfade_backends import edge, train
 from crossfade_backends import registry as registry_module
-from crossfade_backends import train
 from crossfade_backends.data import AMOUNT, FEATURES, draw_sample
 from crossfade_backends.fitting import evaluate
+from crossfade_backends.onnx_model import OnnxModel
 from crossfade_backends.recipes import RECIPES
 from crossfade_backends.registry import METADATA_FILE, MODEL_FILE, load_model, read_metadata
 from crossfade_backends.train import DEFAULT_SEED, main, train_registry
@@ -155,3 +157,33 @@ def test_a_registry_that_cannot_be_written_exits_with_1(tmp_path, capsys):
     blocked.write_text("")
     assert main(["--registry", str(blocked), "--rows", "400"]) == 1
     assert str(blocked) in capsys.readouterr().err
+
+
+def test_a_network_is_trained_on_demand_and_registered_as_onnx(tmp_path, capsys):
+    root = tmp_path / "models"
+    arguments = ("--registry", str(root), "--rows", "400")
+    assert main([*arguments]) == 0
+    assert not (root / "churn/v5").exists()
+    assert main([*arguments, "--network"]) == 0
+    metadata = read_metadata(root, "churn", "v5")
+    assert metadata.framework.startswith("onnxruntime ")
+    assert isinstance(load_model(root, metadata), OnnxModel)
+    capsys.readouterr()
+    assert main([*arguments, "--network"]) == 0
+    assert "is current, nothing to do" in capsys.readouterr().out
+    assert edge.main(["quantize", "churn@v5", "--registry", str(root), "--max-changed", "5%"]) == 0
+    assert read_metadata(root, "churn", "v5-int8").parameters["made_of"] == "v5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent", "extra"),
+    [(["--network"], "skl2onnx", "edge"), ([], "sklearn.ensemble", "models")],
+)
+def test_an_extra_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch, arguments, absent, extra):
+    monkeypatch.setitem(sys.modules, absent, None)
+    for module in ("edge_export", "fitting"):
+        monkeypatch.delitem(sys.modules, f"crossfade_backends.{module}", raising=False)
+    assert main(["--registry", str(tmp_path), "--rows", "400", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert f"needs {absent}" in error
+    assert f"pip install 'crossfade[{extra}]'" in error
