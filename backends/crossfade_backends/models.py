@@ -1,4 +1,4 @@
-"""The models of a registry, and where they run: `python -m crossfade_backends.models list|show|register|stage`.
+"""The models of a registry, and where they run: `python -m crossfade_backends.models WORD`.
 
 Rule: a version is named MODEL@VERSION, MODEL@STAGE or MODEL@latest. Exit codes: 0 done, 1 an error, 2 a wrong command line.
 """
@@ -12,8 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from crossfade_backends.admin_client import ProxyError
+from crossfade_backends.deploying import DeployError
+from crossfade_backends.deployment_words import add_words, table
 from crossfade_backends.registering import Registration, register
 from crossfade_backends.registry import Metadata, RegistryError, Stage, versions_of
+from crossfade_backends.routing_file import EditError
 from crossfade_backends.stages import move, named_version, user
 from crossfade_backends.train import DEFAULT_REGISTRY
 
@@ -35,16 +39,6 @@ def _row(metadata: Metadata) -> tuple[str, ...]:
         metadata.framework,
         created,
         metadata.author or "-",
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell."""
-    lines = [head, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
     )
 
 
@@ -133,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     stage = add("stage", "move a version: none, staging, production, archived", _stage)
     stage.add_argument("which", metavar="MODEL@VERSION")
     stage.add_argument("stage", choices=get_args(Stage), metavar="STAGE")
+    add_words(add)
     return parser
 
 
@@ -153,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (RegistryError, OSError) as error:
+    except (RegistryError, DeployError, ProxyError, EditError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,63 @@
+"""The admin API of a running proxy, for commands and the supervisor of replicas. It blocks."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+TIMEOUT = 30.0  # seconds; the answer to a drain comes when all workers know it
+
+
+class ProxyError(Exception):
+    """`status`: of the answer; 0 without one."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AdminClient:
+    def __init__(self, url: str, token: str = "") -> None:
+        self.url, self.token = url.rstrip("/"), token
+
+    def get(self, *path: str) -> Any:
+        return json.loads(self._ask("GET", path))
+
+    def post(self, *path: str, body: str = "{}", media: str = "application/json") -> Any:
+        return json.loads(self._ask("POST", path, body.encode(), media))
+
+    def metrics(self) -> str:
+        return self._ask("GET", ("metrics",))
+
+    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None = None, media: str = "") -> str:
+        """Raises ProxyError."""
+        url = f"{self.url}/{'/'.join(quote(part, safe='') for part in path)}"
+        fields = {"X-Crossfade-Actor": "models"}
+        fields |= {"Content-Type": media} if media else {}
+        fields |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        try:
+            with urlopen(Request(url, body, fields, method=method), timeout=TIMEOUT) as answer:
+                found: bytes = answer.read()
+                return found.decode()
+        except HTTPError as refused:
+            with refused:
+                detail = _detail(refused.read().decode(errors="replace"))
+            raise ProxyError(f"the proxy refuses: {detail or refused.reason}", refused.code) from None
+        except (URLError, HTTPException, OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise ProxyError(f"the proxy at {self.url} does not answer: {reason}") from None
+
+
+def _detail(body: str) -> str:
+    """Of a problem+json, with the places of its errors."""
+    try:
+        problem = json.loads(body)
+        errors = problem.get("errors") or []
+        lines = [json.dumps(each) if isinstance(each, dict) else str(each) for each in errors]
+        return "\n  ".join([str(problem.get("detail", "")), *lines])
+    except (ValueError, AttributeError):
+        return body[:500]

@@ -1,0 +1,307 @@
+"""The words deploy, undeploy, scale and info: what is wanted is written down, the supervisor does it, and the command waits for it.
+
+Rule: a word that is stopped half way can be given again, and goes on. Nobody but an operator takes traffic from a version:
+`undeploy` refuses while the proxy may send it any.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crossfade_backends.admin_client import AdminClient, ProxyError
+from crossfade_backends.autoscale import Target
+from crossfade_backends.deployments import (
+    LOG,
+    Routing,
+    Seen,
+    Wanted,
+    all_folders,
+    change_wanted,
+    ensure_supervisor,
+    folder_of,
+    read_seen,
+    read_wanted,
+)
+from crossfade_backends.registry import Metadata
+from crossfade_backends.routing_edits import (
+    change,
+    with_backend,
+    with_rollout,
+    without_backend,
+    without_rollout,
+)
+from crossfade_backends.routing_file import edited
+from crossfade_backends.serving import LOCK
+
+RUNNING = ("progressing", "paused")
+_WAIT = 0.1
+
+
+class DeployError(Exception):
+    """What is not done, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """`route`: "" for the one that is called like the model, or the only one. `strategy`: "" begins no rollout."""
+
+    metadata: Metadata
+    replicas: int
+    strategy: str = "canary"
+    route: str = ""
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    target: Target | None = None
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`file`: None for the one that the proxy was started with. `timeout`: seconds that a word waits for the supervisor."""
+
+    root: Path
+    client: AdminClient
+    file: Path | None
+    timeout: float
+
+
+def backend_of(name: str, version: str) -> str:
+    return f"{name}-{version}"
+
+
+def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
+    """Raises DeployError, RegistryError, ProxyError or EditError."""
+    name, version = given.metadata.name, given.metadata.version
+    backend = backend_of(name, version)
+    status = place.client.get("api", "v1", "status")
+    route = _route_of(status, given.route or name, bool(given.route))
+    champion = _champion_for(status, route, backend) if given.strategy else ""
+    file = _file_of(place, status)
+    folder = folder_of(place.root, name, version)
+    before = read_wanted(folder)
+    _want(folder, given)
+    try:
+        seen = _settled(place, folder, given.replicas)
+    except DeployError:
+        if before is None:
+            _stop(place, folder)
+        raise
+    urls = [one.url for one in seen.replicas]
+    say(f"{backend}: {len(urls)} replicas up: {', '.join(urls)}")
+    edits: list[Callable[[str], str]] = [lambda text: with_backend(text, backend, urls, version)]
+    if given.strategy and champion:
+        rollout = {"strategy": given.strategy, "champion": champion, "challenger": backend, **given.rollout}
+        edits.append(lambda text: with_rollout(text, route["name"], rollout, route["split"]))
+    change(place.client, file, lambda text: edited(text, *edits), folder.parent / LOCK)
+    routing = Routing(admin=place.client.url, file=file, backend=backend)
+    change_wanted(folder, lambda now: now and now.model_copy(update={"routing": routing}))
+    _settled(place, folder, None)
+    say(f"{file}: backend {backend} is in it")
+    if given.strategy and champion:
+        say(f"route {route['name']}: {given.strategy} of {backend} beside {champion} has begun")
+
+
+def _want(folder: Path, given: Deployment) -> None:
+    def wanted(now: Wanted | None) -> Wanted:
+        new = Wanted(
+            name=given.metadata.name,
+            version=given.metadata.version,
+            replicas=given.replicas,
+            host=given.host,
+            target=given.target,
+        )
+        return new if now is None else new.model_copy(update={"routing": now.routing, "number": now.number})
+
+    change_wanted(folder, wanted)
+
+
+def _route_of(status: Mapping[str, Any], name: str, is_named: bool) -> Mapping[str, Any]:
+    routes: list[Mapping[str, Any]] = status["routes"]
+    found = [each for each in routes if each["name"] == name] or ([] if is_named else routes)
+    if len(found) != 1:
+        names = ", ".join(each["name"] for each in routes)
+        raise DeployError(f"the proxy has no route {name!r}; choose with --route from {names}")
+    return found[0]
+
+
+def _champion_for(status: Mapping[str, Any], route: Mapping[str, Any], backend: str) -> str:
+    """Who is in charge; "" where the rollout of this backend runs already. Raises DeployError where another one runs, or nobody is in charge."""
+    for rollout in status["rollouts"]:
+        if rollout["route"] == route["name"] and rollout["phase"] in RUNNING:
+            if rollout["challenger"] == backend:
+                return ""
+            raise DeployError(
+                f"route {route['name']} has a rollout of {rollout['challenger']} that runs; "
+                "end it first (crossfade promote, or abort), or give --strategy none"
+            )
+    whole = [name for name, share in route["split"].items() if share == 1]
+    champion: str = route["champion"] or (whole[0] if whole else "")
+    if not champion:
+        raise DeployError(f"nobody is in charge of route {route['name']}: its split has several backends")
+    if champion == backend:
+        raise DeployError(f"{backend} is in charge of route {route['name']} already; give --strategy none")
+    return champion
+
+
+def _file_of(place: Place, status: Mapping[str, Any]) -> Path:
+    file = (place.file or Path(status["config"]["source"])).resolve()
+    if not file.is_file():
+        raise DeployError(f"{file} is not there; name the routing YAML of the proxy with --config")
+    return file
+
+
+def scale(place: Place, metadata: Metadata, replicas: int | None, target: Target | None) -> Seen:
+    """A fixed number, or by a target. Raises DeployError."""
+    folder = _deployed(place.root, metadata)
+
+    def wanted(now: Wanted | None) -> Wanted | None:
+        if now is None or not now.replicas:
+            raise DeployError(f"{folder.name} is being undeployed")
+        number = replicas if target is None else min(max(now.replicas, target.least), target.most)
+        return now.model_copy(update={"replicas": number, "target": target})
+
+    change_wanted(folder, wanted)
+    return _settled(place, folder, replicas)
+
+
+def undeploy(place: Place, metadata: Metadata, force: bool) -> None:
+    """`force`: stops the replicas and asks no proxy; the routing file stays as it is. Raises DeployError while traffic goes there."""
+    folder = _deployed(place.root, metadata)
+    wanted = read_wanted(folder)
+    if wanted is not None and wanted.routing is not None and not force:
+        _leave(place.client, wanted.routing, folder)
+    _stop(place, folder)
+
+
+def _leave(client: AdminClient, routing: Routing, folder: Path) -> None:
+    status = client.get("api", "v1", "status")
+    if found := list(uses(status, routing.backend)):
+        raise DeployError(f"{routing.backend} cannot be undeployed: {'; '.join(found)}")
+    ended = [
+        each["route"]
+        for each in status["rollouts"]
+        if routing.backend in (each["champion"], each["challenger"])
+    ]
+    splits = {each["name"]: each["split"] for each in status["routes"]}
+    urls = {one.url for one in read_seen(folder).replicas} | {
+        one.served for one in read_seen(folder).replicas
+    }
+
+    def edit(text: str) -> str:
+        for route in ended:
+            text = without_rollout(text, route, splits[route])
+        return without_backend(text, routing.backend, urls)
+
+    change(client, routing.file, edit, folder.parent / LOCK)
+
+
+def uses(status: Mapping[str, Any], backend: str) -> Iterator[str]:
+    """Each way in which requests may come there."""
+    for route in status["routes"]:
+        if share := route["split"].get(backend):
+            yield f"route {route['name']} sends it {share:.4g} of its requests"
+        if any(mirror["to"] == backend for mirror in route["mirrors"]):
+            yield f"route {route['name']} mirrors to it"
+        if route["fallback"] == backend:
+            yield f"route {route['name']} falls back to it"
+    for rollout in status["rollouts"]:
+        if rollout["phase"] in RUNNING and backend in (rollout["champion"], rollout["challenger"]):
+            yield f"the rollout of route {rollout['route']} runs"
+        if rollout["phase"] == "promoted" and rollout["champion"] == backend and not _is_over(rollout):
+            yield f"route {rollout['route']} is watched, and may go back to it"
+
+
+def _is_over(rollout: Mapping[str, Any]) -> bool:
+    waits: str = rollout["waiting_for"]
+    return waits.startswith("nothing")
+
+
+def _stop(place: Place, folder: Path) -> None:
+    change_wanted(
+        folder, lambda now: now and now.model_copy(update={"replicas": 0, "target": None, "routing": None})
+    )
+    _settled(place, folder, 0)
+    shutil.rmtree(folder)
+
+
+def _deployed(root: Path, metadata: Metadata) -> Path:
+    folder = folder_of(root, metadata.name, metadata.version)
+    if read_wanted(folder) is None:
+        known = ", ".join(each.name for each in all_folders(root)) or "nothing is"
+        raise DeployError(f"{folder.name} is not deployed on this machine ({known})")
+    return folder
+
+
+def _settled(place: Place, folder: Path, replicas: int | None) -> Seen:
+    """Waits until the supervisor has done what is wanted; `replicas`: or until somebody wants another number."""
+    wanted = read_wanted(folder)
+    assert wanted is not None
+    end = time.monotonic() + place.timeout
+    ensure_supervisor(folder)
+    while time.monotonic() < end:
+        seen = read_seen(folder)
+        if seen.number >= wanted.number and (seen.settled or (replicas == 0 and not seen.replicas)):
+            return seen
+        worst = max((one.failures for one in seen.replicas), default=0)
+        if worst >= 3 and replicas != 0:
+            break
+        time.sleep(_WAIT)
+    seen = read_seen(folder)
+    why = [
+        seen.note,
+        *(f"replica {one.id} is {one.state} {one.note}" for one in seen.replicas if one.state != "up"),
+    ]
+    raise DeployError(
+        f"{folder.name} is not as wanted after {place.timeout:g} s: {'; '.join(filter(None, why)) or 'no supervisor'} "
+        f"(see {folder / LOG}); the supervisor goes on"
+    )
+
+
+def information(root: Path, token: str) -> list[dict[str, Any]]:
+    """Of each deployment. Starts the supervisor again where it is gone."""
+    found = []
+    for folder in all_folders(root):
+        wanted = read_wanted(folder)
+        if wanted is None:
+            continue
+        is_new = ensure_supervisor(folder)
+        seen = read_seen(folder)
+        found.append(
+            {
+                "backend": folder.name,
+                "version": f"{wanted.name}@{wanted.version}",
+                "wanted": wanted.replicas,
+                "target": None if wanted.target is None else wanted.model_dump(mode="json")["target"],
+                "supervisor": "started again" if is_new else "runs",
+                "note": seen.note,
+                "scaled": seen.scaled,
+                "replicas": [one.model_dump() for one in seen.replicas],
+                "traffic": _traffic(wanted, token),
+            }
+        )
+    return found
+
+
+def _traffic(wanted: Wanted, token: str) -> dict[str, Any] | None:
+    """Of each route, the share and the requests since the proxy started; None where no proxy is asked, or none answers."""
+    if wanted.routing is None:
+        return None
+    backend = wanted.routing.backend
+    try:
+        status = AdminClient(wanted.routing.admin, token).get("api", "v1", "status")
+    except ProxyError:
+        return None
+    routes = {
+        route["name"]: {
+            "share": route["split"].get(backend, 0.0),
+            "requests": route["backends"].get(backend, {}).get("requests", 0),
+        }
+        for route in status["routes"]
+        if backend in route["split"] or backend in route["backends"]
+    }
+    here: dict[str, Any] = next((each for each in status["backends"] if each["name"] == backend), {})
+    return {"in_flight": here.get("in_flight", 0), "routes": routes}

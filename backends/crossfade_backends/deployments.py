@@ -1,0 +1,154 @@
+"""Where a version runs on this machine: `REGISTRY/.deployments/MODEL-VERSION/`, what is wanted and what there is.
+
+Rule: commands write `wanted.json`, the supervisor writes `seen.json`; each file is replaced whole. Nobody needs to be asked
+what is going on, so a supervisor or a command that was killed leaves nothing that the next one cannot read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crossfade_backends.autoscale import Target
+from crossfade_backends.registry import RegistryError, write_durably
+
+FOLDER = ".deployments"
+WANTED, SEEN, LOG = "wanted.json", "seen.json", "supervisor.log"
+TOKEN = "CROSSFADE_ADMIN_TOKEN"
+
+State = Literal["starting", "up", "waiting", "leaving"]
+
+
+class Routing(BaseModel):
+    """The proxy that gets the replicas as endpoints. `admin`: the URL of its admin API; `file`: its routing YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    admin: str
+    file: Path
+    backend: str
+
+
+class Wanted(BaseModel):
+    """`number` grows with each change. `replicas` 0: all are stopped, and then the supervisor ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    replicas: int
+    host: str = "127.0.0.1"
+    target: Target | None = None
+    routing: Routing | None = None
+    number: int = 1
+
+
+class Replica(BaseModel):
+    """`served`: the URL that the routing file has of it. `failures`: ends in a row that nobody asked for; `restarts`: all of them."""
+
+    id: int
+    state: State
+    url: str = ""
+    served: str = ""
+    drained: bool = False
+    pid: int = 0
+    failures: int = 0
+    restarts: int = 0
+    note: str = ""
+
+
+class Seen(BaseModel):
+    """`number`: the `Wanted` that this is about. `note`: what the supervisor waits for. `scaled`: the last change by the target, and why."""
+
+    number: int = 0
+    settled: bool = False
+    replicas: list[Replica] = []
+    note: str = ""
+    scaled: str = ""
+
+
+def folder_of(root: Path, name: str, version: str) -> Path:
+    return root.resolve() / FOLDER / f"{name}-{version}"
+
+
+def all_folders(root: Path) -> list[Path]:
+    return sorted(path.parent for path in (root.resolve() / FOLDER).glob(f"*/{WANTED}"))
+
+
+def read_wanted(folder: Path) -> Wanted | None:
+    """None where nothing is deployed. Raises RegistryError for a file that cannot be read."""
+    path = folder / WANTED
+    try:
+        return Wanted.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise RegistryError(path, f"cannot be read: {error}") from None
+
+
+def read_seen(folder: Path) -> Seen:
+    try:
+        return Seen.model_validate_json((folder / SEEN).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Seen()
+
+
+def replace(path: Path, content: str) -> None:
+    staged = path.with_name(f".{path.name}.new")
+    write_durably(staged, content.encode() + b"\n")
+    staged.replace(path)
+
+
+def change_wanted(folder: Path, change: Callable[[Wanted | None], Wanted | None]) -> Wanted | None:
+    """Under a lock; None changes nothing. What is written has the next number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "wanted.lock"):
+        before = read_wanted(folder)
+        after = change(before)
+        if after is not None:
+            after = after.model_copy(update={"number": before.number + 1 if before else 1})
+            replace(folder / WANTED, after.model_dump_json(indent=2))
+        return after
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def try_lock(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed, or None if another process holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def ensure_supervisor(folder: Path) -> bool:
+    """Starts one that outlives this process, unless there is one. Whether it was started."""
+    held = try_lock(folder / "supervisor.lock")
+    if held is None:
+        return False
+    os.close(held)  # two commands may start one each: the second ends at once
+    with (folder / LOG).open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "crossfade_backends.supervisor", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return True

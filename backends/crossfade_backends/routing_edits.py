@@ -1,0 +1,135 @@
+"""Edits of the routing file that a proxy runs by: a backend's endpoints, a backend, the rollout of a route.
+
+Rule: the file is edited, not the configuration that the proxy has in memory. What is applied by the admin API lasts until the
+next reload; the file lasts, it is the operator's, and they find in it what was done. An edit is checked by the proxy before the
+file is touched; if the reload fails all the same, the file is as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from crossfade_backends.admin_client import AdminClient, ProxyError
+from crossfade_backends.deployments import locked
+from crossfade_backends.registry import write_durably
+from crossfade_backends.routing_file import EditError, cut, put, values
+
+Edit = Callable[[str], str]
+
+
+def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
+    """Whether the edit changed anything. `lock`: a file that all who edit hold meanwhile. Raises EditError or ProxyError."""
+    with locked(lock):
+        file = file.resolve()
+        try:
+            before = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EditError(f"{file} cannot be read: {error}") from None
+        after = edit(before)
+        if after == before:
+            return False
+        _check(client, file, after)
+        if file.read_text() != before:
+            raise EditError(f"{file} was edited at the same time; nothing is changed")
+        _replace(file, after)
+        try:
+            client.post("api", "v1", "reload")
+        except ProxyError:
+            if file.read_text() == after:
+                _replace(file, before)
+            raise
+        return True
+
+
+def _check(client: AdminClient, file: Path, text: str) -> None:
+    if client.get("api", "v1", "status")["config"]["differs"]:
+        raise ProxyError(
+            f"the proxy runs a configuration that was applied and is not in {file}: a reload would undo it"
+        )
+    would = client.post("api", "v1", "config", body=text, media="application/yaml")
+    if would["refused"]:
+        raise ProxyError(f"the proxy refuses: {would['refused']}")
+
+
+def _replace(file: Path, text: str) -> None:
+    """With the same mode, and the same owner where that is allowed."""
+    was = file.stat()
+    staged = file.with_name(f".{file.name}.models")
+    write_durably(staged, text.encode())
+    staged.chmod(stat.S_IMODE(was.st_mode))
+    if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(staged, was.st_uid, was.st_gid)
+    staged.replace(file)
+
+
+def endpoints_of(text: str, backend: str) -> list[Any]:
+    """As they are written: URLs, or mappings with a `url`. Empty for a backend that is not there."""
+    found = (values(text).get("backends") or {}).get(backend, {}).get("endpoints", [])
+    return found if isinstance(found, list) else [found]
+
+
+def urls_of(text: str, backend: str) -> list[str]:
+    return [each["url"] if isinstance(each, dict) else each for each in endpoints_of(text, backend)]
+
+
+def with_endpoints(text: str, backend: str, add: Iterable[str], remove: Collection[str]) -> str:
+    """Endpoints of others stay. Raises EditError where none would be left."""
+    before = endpoints_of(text, backend)
+    there = urls_of(text, backend)
+    kept = [each for each, url in zip(before, there, strict=True) if url not in remove]
+    after = [*kept, *(url for url in add if url not in there or url in remove)]
+    if after == before:
+        return text
+    if not after:
+        raise EditError(f"no endpoint of {backend} would be left")
+    return put(text, ["backends", backend, "endpoints"], after)
+
+
+def with_backend(text: str, backend: str, urls: list[str], version: str) -> str:
+    """A new backend, or more endpoints of one that is there."""
+    if backend in (values(text).get("backends") or {}):
+        return with_endpoints(text, backend, urls, ())
+    new = {"endpoints": urls, "version": version, "health": {"path": "/health"}}
+    return put(text, ["backends", backend], new)
+
+
+def without_backend(text: str, backend: str, urls: Collection[str]) -> str:
+    """Takes these endpoints out, and the backend if it has no others."""
+    there = urls_of(text, backend)
+    if not there:
+        return text
+    if set(there) <= set(urls):
+        return cut(text, ["backends", backend])
+    return with_endpoints(text, backend, (), urls)
+
+
+def index_of(text: str, route: str) -> int:
+    """Raises EditError."""
+    routes = values(text).get("routes") or []
+    found = next((n for n, each in enumerate(routes) if each.get("name") == route), None)
+    if found is None:
+        names = ", ".join(str(each.get("name")) for each in routes)
+        raise EditError(f"the file has no route {route!r}; it has {names or 'none'}")
+    return found
+
+
+def with_rollout(text: str, route: str, rollout: Mapping[str, Any], split: Mapping[str, float]) -> str:
+    """`split`: where the traffic is; a promote leaves the file behind, and a new rollout starts from what is so."""
+    n = index_of(text, route)
+    return put(_with_split(text, n, split), ["routes", n, "rollout"], dict(rollout))
+
+
+def without_rollout(text: str, route: str, split: Mapping[str, float]) -> str:
+    n = index_of(text, route)
+    text = _with_split(text, n, split)
+    return cut(text, ["routes", n, "rollout"]) if "rollout" in values(text)["routes"][n] else text
+
+
+def _with_split(text: str, n: int, split: Mapping[str, float]) -> str:
+    wanted = {name: f"{share * 100:.10g}%" for name, share in split.items() if share}
+    there = values(text)["routes"][n].get("split")
+    return text if there == wanted else put(text, ["routes", n, "split"], wanted)

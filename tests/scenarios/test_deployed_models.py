@@ -1,0 +1,157 @@
+"""Versions are deployed, scaled and undeployed beside a running proxy under load: no request is lost, whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from crossfade_backends.data import as_request, draw_sample
+from crossfade_backends.deployments import LOG
+from crossfade_backends.processes import identity_of
+from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
+from tests.scenarios.test_batch import python
+
+COMMENT = "# the words of an operator"
+ROUTE = f"""  old:
+    endpoints: [http://127.0.0.1:PORT]  {COMMENT}
+routes:
+  - name: churn
+    match: {{path: /predict}}
+    sticky: {{json: customer_id}}
+    split: {{old: 100%}}
+    retry: {{pure: true}}
+"""
+CANARY = (
+    "{steps: [{weight: 50%, hold: 1s}], min_requests: 20, watch: 1s, checks: [{metric: error_rate, max: 5%}]}"
+)
+
+
+class Rows(Load):
+    """Customers with real rows. `answers`: by the version that the answer names, or `old`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, clients=4, pause=0.01)
+        sample = draw_sample(200, 7)
+        self.rows = [as_request(sample, n) for n in range(200)]
+
+    async def run_client(self, client: int) -> None:
+        number = client
+        while not self.stopping:
+            number = (number + self.clients) % len(self.rows)
+            try:
+                async with self.session.post(f"{self.url}/predict", json=self.rows[number]) as response:
+                    text = await response.text()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                self.failures.append(repr(error))
+                continue
+            if response.status != 200:
+                self.failures.append(f"{response.status} {text}")
+            self.answers["old" if text == "old" else json.loads(text)["model_version"]] += 1
+            await asyncio.sleep(self.pause)
+
+
+class Deployed:
+    """A registry, a proxy that has never heard of it, and the command."""
+
+    def __init__(self, folder: Path, proxy: Proxy) -> None:
+        self.registry, self.proxy = folder / "models", proxy
+
+    async def say(self, *words: str, code: int = 0) -> str:
+        admin = ("--admin", f"http://127.0.0.1:{self.proxy.admin_port}") if words[0] != "info" else ()
+        found, said = await python(
+            "crossfade_backends.models", *words, *admin, "--registry", str(self.registry)
+        )
+        assert found == code, said
+        return said
+
+    async def info(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(await self.say("info", "--json"))
+        return found
+
+    async def replicas(self) -> list[dict[str, Any]]:
+        [one] = await self.info()
+        found: list[dict[str, Any]] = one["replicas"]
+        return found
+
+    async def endpoints(self, backend: str) -> list[str]:
+        return [each["url"] for each in (await self.proxy.get(f"/api/v1/backends/{backend}"))["endpoints"]]
+
+    def supervisor(self, backend: str) -> int:
+        log = (self.registry / ".deployments" / backend / LOG).read_text()
+        lines = [line for line in log.splitlines() if line.startswith("supervisor of ")]
+        return int(lines[-1].rpartition(" ")[2])
+
+
+@pytest.fixture
+async def deployed(tmp_path: Path) -> AsyncIterator[Deployed]:
+    registry = tmp_path / "models"
+    assert (await python("crossfade_backends.train", "--registry", str(registry), "--rows", "2000"))[0] == 0
+    old = Model("old")
+    proxy = Proxy(tmp_path, f"backends:\n{ROUTE.replace('PORT', str(old.port))}")
+    scene = Deployed(tmp_path, proxy)
+    async with running(old, proxy):
+        try:
+            yield scene
+        finally:
+            for one in await scene.info():
+                await scene.say("undeploy", one["version"], "--force")
+
+
+async def test_a_version_is_deployed_scaled_and_undeployed_and_nothing_is_lost(deployed: Deployed) -> None:
+    proxy = deployed.proxy
+    async with Rows(proxy.url) as load:
+        await load.wait_for_answers(20)
+        said = await deployed.say("deploy", "churn@v3", "--replicas", "2", "--rollout", CANARY)
+        assert "route churn: canary of churn-v3 beside old has begun" in said
+        assert COMMENT in proxy.file.read_text()
+        urls = await deployed.endpoints("churn-v3")
+        assert [one["url"] for one in await deployed.replicas()] == urls
+        refused = await deployed.say("undeploy", "churn@v3", code=1)
+        assert "churn-v3 cannot be undeployed: " in refused
+
+        first, second = await deployed.replicas()
+        os.kill(deployed.supervisor("churn-v3"), signal.SIGKILL)
+        os.kill(first["pid"], signal.SIGKILL)
+        [again] = await deployed.info()
+        assert again["supervisor"] == "started again"
+
+        async def is_back() -> bool:
+            one, other = await deployed.replicas()
+            assert (one["url"], other["url"], other["pid"]) == (*urls, second["pid"])
+            return bool(one["state"] == "up" and one["pid"] not in (0, first["pid"]))
+
+        await wait_until(is_back, "the replica is back")
+
+        async def is_promoted() -> bool:
+            return bool((await proxy.rollout())["phase"] == "promoted")
+
+        await wait_until(is_promoted, "the version is promoted")
+        assert "sends it 1 of its requests" in await deployed.say("undeploy", "churn@v3", code=1)
+
+        await deployed.say("scale", "churn@v3", "--replicas", "3")
+        grown = await deployed.endpoints("churn-v3")
+        assert grown[:2] == urls and len(grown) == 3
+        await load.wait_for_answers(100)
+        pids = [one["pid"] for one in await deployed.replicas()]
+        await deployed.say("scale", "churn@v3", "--replicas", "1")
+        assert await deployed.endpoints("churn-v3") == grown[:1]
+        assert [identity_of(pid) is not None for pid in pids] == [True, False, False]
+        await load.wait_for_answers(100)
+    assert load.failures == []
+    assert load.answers["v3"] and load.answers["old"]
+
+    before = proxy.file.read_text()
+    await deployed.say("deploy", "churn@v4", "--strategy", "none")
+    assert len(await deployed.info()) == 2 and "churn-v4" in proxy.file.read_text()
+    assert {name: share for name, share in (await proxy.split()).items() if share} == {"churn-v3": 1.0}
+    await deployed.say("undeploy", "churn@v4")
+    assert proxy.file.read_text() == before
+    assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
