@@ -14,13 +14,15 @@ from pydantic import ValidationError
 
 from crossfade_backends.batch_input import Chunk, Row
 from crossfade_backends.batch_parts import Scored
+from crossfade_backends.registry import RegistryError
 from crossfade_backends.rows import CustomerRow, as_matrix, refusal
 from crossfade_backends.scoring import ServedModel, load_served_model, risk_level
 
 Result = tuple[Chunk, list[Scored], list[dict[str, Any]]]
 _AHEAD = 2  # chunks for each process that are read before they can be scored
 
-_model: ServedModel | None = None  # of this process
+# Of this process. The error is raised by the first chunk: a pool whose processes fail to begin does not say why.
+_model: ServedModel | RegistryError | None = None
 
 
 def checked(rows: Iterable[Row]) -> tuple[list[CustomerRow], list[dict[str, Any]]]:
@@ -79,9 +81,14 @@ def score_all(
 def _load(registry: Path, name: str, version: str) -> None:
     global _model
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
-    _model = load_served_model(registry, name, version)
+    try:
+        _model = load_served_model(registry, name, version)
+    except RegistryError as error:
+        _model = error
 
 
 def _score(chunk: Chunk) -> tuple[list[Scored], list[dict[str, Any]]]:
+    if isinstance(_model, RegistryError):
+        raise _model
     assert _model is not None
     return score(_model, chunk)

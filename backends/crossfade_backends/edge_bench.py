@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crossfade_backends.data import FloatArray
-from crossfade_backends.registry import Metadata, model_path
+from crossfade_backends.registry import Metadata, RegistryError, model_path
 from crossfade_backends.scoring import ServedModel, load_served_model
 
 _WARM_UP = 20  # calls that are not counted, of each size
@@ -54,9 +55,14 @@ class Effort(NamedTuple):
 
 
 def measure(root: Path, metadata: Metadata, rows: FloatArray, effort: Effort) -> Measured:
-    """Raises RegistryError where the version cannot be loaded."""
+    """Raises RegistryError where the version cannot be loaded, or its process was killed."""
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        return alone.submit(_measured, root, metadata, rows, effort).result()
+        try:
+            return alone.submit(_measured, root, metadata, rows, effort).result()
+        except BrokenProcessPool:
+            raise RegistryError(
+                model_path(root, metadata), "the process that measured it was killed"
+            ) from None
 
 
 def _measured(root: Path, metadata: Metadata, rows: FloatArray, effort: Effort) -> Measured:

@@ -53,7 +53,11 @@ class RegistryError(Exception):
     """The message names the file or directory and the problem."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(path, problem)  # so that it can come from another process
+
+    def __str__(self) -> str:
+        path, problem = self.args
+        return f"{path}: {problem}"
 
 
 class Metrics(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,3 +271,14 @@ def test_a_model_is_named_by_version_stage_or_as_the_latest(registry, tmp_path, 
     assert named_version(root, "churn@latest").version == "v4"
     assert batch(root, source, tmp_path / "out.csv", model="spam@v1") == 1
     assert "has no model 'spam'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_model_that_cannot_be_loaded_is_named(registry, tmp_path, capsys, processes):
+    """Its error comes from the processes that score."""
+    root = tmp_path / "models"
+    shutil.copytree(registry, root)
+    (root / "churn/v2/model.skops").write_bytes(b"damaged")
+    source = write(tmp_path / "in.ndjson", customers(3))
+    assert batch(root, source, tmp_path / "out.ndjson", "--processes", processes) == 1
+    assert "v2/model.skops: SHA-256 is" in capsys.readouterr().err

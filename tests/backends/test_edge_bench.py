@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from crossfade_backends import edge
+from crossfade_backends import edge, edge_bench
 from crossfade_backends.edge_bench import Measured, Timed, quantile
 from crossfade_backends.edge_parity import Parity
 from crossfade_backends.edge_report import Line, as_json, duration, plot, size, table
@@ -128,6 +130,27 @@ def test_sizes(count: float, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_version_that_cannot_be_loaded_is_named(
+    edge_registry_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its error comes from the process that measures."""
+    (edge_registry_copy / "churn/v2-int8/model.onnx").write_bytes(b"damaged")
+    assert edge.main(["bench", "churn@v2-int8", "--registry", str(edge_registry_copy)]) == 1
+    assert "v2-int8/model.onnx: SHA-256 is" in capsys.readouterr().err
+
+
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_measuring_process_that_is_killed_is_said(
+    edge_registry: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(edge_bench, "_measured", killed)
+    assert edge.main(["bench", "churn@v2", "--registry", str(edge_registry)]) == 1
+    assert "v2/model.skops: the process that measured it was killed" in capsys.readouterr().err
 
 
 def test_a_registry_without_versions_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
