@@ -18,6 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch
 from crossfade_backends.inference import describe_model, describe_server, infer
 from crossfade_backends.metrics import ServerMetrics
+from crossfade_backends.openapi import document
+from crossfade_backends.page_files import PageFiles
 from crossfade_backends.replies import json_reply, refuse
 from crossfade_backends.rows import parse_body
 from crossfade_backends.scoring import Distortion, ServedModel, predict_batch, predict_row
@@ -30,6 +32,7 @@ _MAX_INLINE_BYTES = 16 * 1024
 DEAD_EXIT_CODE = 70
 _ANSWER_TIME = 0.1  # seconds for the answer to the PUT before the process exits
 _RETRY_SOON = {"Retry-After": "1"}
+DOCS = PageFiles("docs.html", "docs.js", "pages.css")
 
 
 class ModelServer:
@@ -51,6 +54,9 @@ class ModelServer:
             web.get("/health", self.health),
             web.get("/live", self.live),
             web.get("/metrics", self.show_metrics),
+            web.get("/openapi.json", self.show_document),
+            web.get("/docs", DOCS.show),
+            web.get("/docs/{file}", DOCS.show),
             web.get("/faults", self.show_faults),
             web.put("/faults", self.put_faults),
             web.delete("/faults", self.delete_faults),
@@ -119,6 +125,9 @@ class ModelServer:
 
     async def show_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def show_document(self, request: web.Request) -> web.Response:
+        return json_reply(document(self.name, self.version, installed_version("crossfade")))
 
     # Faults
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from crossfade_backends.data import FEATURES, FloatArray
@@ -40,8 +40,17 @@ def _check_customer_id(value: Any) -> str | int:
     )
 
 
+# What `_check_customer_id` takes, in the document of the API.
+_CUSTOMER_ID = {
+    "anyOf": [
+        {"type": "string", "maxLength": _MAX_ID_LENGTH, "pattern": r"\S"},
+        {"type": "integer", "exclusiveMinimum": -(2**63), "exclusiveMaximum": 2**63},
+    ]
+}
+
+
 def count(feature: str) -> Any:
-    return Field(ge=0, le=LIMITS[feature])
+    return Field(ge=0, le=LIMITS[feature], description="Written without a point: 3, not 3.0.")
 
 
 class CustomerRow(BaseModel):
@@ -49,7 +58,7 @@ class CustomerRow(BaseModel):
     # than one model needs.
     model_config = ConfigDict(strict=True)
 
-    customer_id: Annotated[str | int, PlainValidator(_check_customer_id)]
+    customer_id: Annotated[str | int, PlainValidator(_check_customer_id), WithJsonSchema(_CUSTOMER_ID)]
     nb_transactions_30d: int = count("nb_transactions_30d")
     total_amount_30d: float = Field(ge=0, le=LIMITS["total_amount_30d"], allow_inf_nan=False)
     days_since_last_transaction: int = count("days_since_last_transaction")
