@@ -48,7 +48,7 @@ def make_versions(options: argparse.Namespace) -> int:
             print(f"{source.name}@{source.version} stays as it is: it {nothing}")
             failed |= bool(options.models)
         except edge_versions.TooFarError as error:
-            print(f"error: {error}; not registered", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             failed = True
         else:
             how = "made" if made.is_new else "is current"

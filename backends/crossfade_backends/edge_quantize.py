@@ -20,31 +20,42 @@ from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 QUANTISED = ("MatMul", "Gemm")
+_OLDEST_OPSET = 13  # that can quantise rows, each with its own scale
 _FROM_MINUS = 128  # the unsigned integer that stands for 0, where there can be values below 0
 _SMALLEST = 1e-12  # a row of zeros has a scale too
 
 
 class NothingToQuantiseError(Exception):
-    """The message says which operators the model has."""
+    """The message says which operators the model has, or that they are too old."""
 
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     """Raises NothingToQuantiseError where no weights are multiplied as matrices, as in trees."""
     operators = sorted({node.op_type for node in model.graph.node})
+    nothing = NothingToQuantiseError(
+        f"has no {' or '.join(QUANTISED)} with weights, so that INT8 changes nothing: its operators are {', '.join(operators)}"
+    )
     if not set(QUANTISED) & set(operators):
-        raise NothingToQuantiseError(
-            f"has no {' or '.join(QUANTISED)}, so that INT8 changes nothing: its operators are {', '.join(operators)}"
-        )
+        raise nothing
+    if (opset := _opset(model)) < _OLDEST_OPSET:
+        raise NothingToQuantiseError(f"is of opset {opset}; {_OLDEST_OPSET} or a later one is needed")
     made = _by_onnxruntime(model)
     nodes = list(made.graph.node)
+    if all(node.op_type != "DynamicQuantizeLinear" for node in nodes):
+        raise nothing
     del made.graph.node[:]
-    made.graph.node.extend(_with_scales_of_rows(made.graph, nodes))
+    made.graph.node.extend(_with_scales_of_rows(made.graph, nodes, _opset(made)))
     del made.graph.value_info[:]  # shapes that the tool has inferred; nothing needs them
-    onnx.checker.check_model(made)
     return made
 
 
-def _with_scales_of_rows(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
+def _opset(model: onnx.ModelProto) -> int:
+    return next(int(found.version) for found in model.opset_import if found.domain in ("", "ai.onnx"))
+
+
+def _with_scales_of_rows(
+    graph: onnx.GraphProto, nodes: Sequence[NodeProto], opset: int
+) -> Iterator[NodeProto]:
     """DynamicQuantizeLinear has one scale, which the tool multiplies with the one of the weights, and the product with the sums."""
     not_negative = {name for node in nodes if node.op_type in ("Relu", "Sigmoid") for name in node.output}
     scales: set[str] = set()
@@ -52,7 +63,7 @@ def _with_scales_of_rows(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> 
     for node in nodes:
         if node.op_type == "DynamicQuantizeLinear":
             scales.add(node.output[1])
-            yield from _by_row(graph, node, node.input[0] in not_negative)
+            yield from _by_row(graph, node, node.input[0] in not_negative, opset)
         elif node.op_type == "Mul" and node.input[0] in scales:
             products[node.output[0]] = node.input
         elif node.op_type == "Mul" and node.input[1] in products:
@@ -84,7 +95,7 @@ def _by_onnxruntime(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(after)
 
 
-def _by_row(graph: onnx.GraphProto, node: NodeProto, not_negative: bool) -> Iterator[NodeProto]:
+def _by_row(graph: onnx.GraphProto, node: NodeProto, not_negative: bool, opset: int) -> Iterator[NodeProto]:
     """The three outputs of DynamicQuantizeLinear, but with a scale [n, 1]: integers, scale, and the integer that stands for 0."""
     (values,), (integers, scale, zero) = node.input, node.output
     name = f"{integers}_row"
@@ -99,7 +110,11 @@ def _by_row(graph: onnx.GraphProto, node: NodeProto, not_negative: bool) -> Iter
         yield helper.make_node("Abs", [values], [sizes])
     steps, zero_at = (255, 0) if not_negative else (127, _FROM_MINUS)
     graph.initializer.append(numpy_helper.from_array(np.array(zero_at, np.uint8), zero))
-    yield helper.make_node("ReduceMax", [sizes], [f"{name}_most"], axes=[-1], keepdims=1)
+    if opset < 18:
+        yield helper.make_node("ReduceMax", [sizes], [f"{name}_most"], axes=[-1], keepdims=1)
+    else:
+        axes = constant("axes", [-1], np.int64)
+        yield helper.make_node("ReduceMax", [sizes, axes], [f"{name}_most"], keepdims=1)
     yield helper.make_node(
         "Max", [f"{name}_most", constant("smallest", _SMALLEST, np.float32)], [f"{name}_some"]
     )

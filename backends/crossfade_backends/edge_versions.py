@@ -14,12 +14,12 @@ from typing import Literal
 import onnx
 
 from crossfade_backends.data import FloatArray, Sample
-from crossfade_backends.edge_export import as_onnx
+from crossfade_backends.edge_export import ExportError, as_onnx
 from crossfade_backends.edge_parity import Limits, Parity, parity
 from crossfade_backends.edge_quantize import quantised
 from crossfade_backends.edge_rows import MADE_OF, NUMBERS, held_out_rows, is_of_train
 from crossfade_backends.fitting import evaluate
-from crossfade_backends.onnx_model import OnnxModel, installed_onnxruntime
+from crossfade_backends.onnx_model import OnnxError, OnnxModel, installed_onnxruntime
 from crossfade_backends.profile import PROFILE_FILE, number_field
 from crossfade_backends.registry import (
     NAME,
@@ -27,6 +27,7 @@ from crossfade_backends.registry import (
     RegistryError,
     is_onnx,
     load_model,
+    model_path,
     read,
     read_metadata,
     read_model,
@@ -55,16 +56,19 @@ class Made:
 def make(
     root: Path, source: Metadata, kind: Kind, version: str, limits: Limits, rows: FloatArray | None
 ) -> Made:
-    """Compared on `rows`, or on those that were held out. Raises TooFarError, NothingToQuantiseError or RegistryError."""
+    """Compared on `rows`, or on those that were held out.
+
+    Raises TooFarError, NothingToQuantiseError or RegistryError."""
     before = load_served_model(root, source.name, source.version)
     held_out = held_out_rows(source)
     compared = held_out.features if rows is None else rows
     if (current := _current(root, source, version)) is not None:
         after = load_served_model(root, source.name, version)
-        return Made(current, _near_enough(before, after, compared, limits), is_new=False)
-    model = _converted(root, source, kind).SerializeToString()
+        found = _near_enough(before, after, compared, limits)
+        return Made(current, found, is_new=False)
+    model, runnable = _converted(root, source, kind)
     metadata = _metadata(source, kind, version, model)
-    after = ServedModel(metadata, OnnxModel(model))
+    after = ServedModel(metadata, runnable)
     found = _near_enough(before, after, compared, limits)
     if is_of_train(source):
         metadata = metadata.model_copy(update={"metrics": evaluate(after.classifier, held_out)})
@@ -99,12 +103,16 @@ def _current(root: Path, source: Metadata, version: str) -> Metadata | None:
     return found if made_of == (source.version, source.model_sha256) else None
 
 
-def _converted(root: Path, source: Metadata, kind: Kind) -> onnx.ModelProto:
-    if is_onnx(source):
-        model = onnx.load_model_from_string(read_model(root, source))
-    else:
-        model = as_onnx(load_model(root, source), source.name)
-    return quantised(model) if kind == "int8" else model
+def _converted(root: Path, source: Metadata, kind: Kind) -> tuple[bytes, OnnxModel]:
+    try:
+        if is_onnx(source):
+            model = onnx.load_model_from_string(read_model(root, source))
+        else:
+            model = as_onnx(load_model(root, source), source.name)
+        data = (quantised(model) if kind == "int8" else model).SerializeToString()
+        return data, OnnxModel(data)
+    except (ExportError, OnnxError) as error:
+        raise RegistryError(model_path(root, source), str(error)) from error
 
 
 def _metadata(source: Metadata, kind: Kind, version: str, model: bytes) -> Metadata:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from crossfade_backends import batch, edge
 from crossfade_backends.data import as_request, draw_sample
@@ -22,9 +23,9 @@ from crossfade_backends.edge_parity import Limits, parity
 from crossfade_backends.edge_quantize import NothingToQuantiseError, quantised
 from crossfade_backends.edge_rows import held_out_rows
 from crossfade_backends.fitting import evaluate, fit
-from crossfade_backends.onnx_model import OnnxModel
+from crossfade_backends.onnx_model import OnnxModel, installed_onnxruntime
 from crossfade_backends.recipes import NETWORK
-from crossfade_backends.registry import load_model, read_metadata, sha256, write_metadata
+from crossfade_backends.registry import load_model, read_metadata, sha256, write_metadata, write_version
 from crossfade_backends.scoring import ServedModel, load_served_model
 
 SAMPLE = draw_sample(2_000, 3)
@@ -88,24 +89,86 @@ def test_a_network_becomes_smaller_and_stays_near(network: Any, models: dict[str
     assert len(small.SerializeToString()) < len(whole.SerializeToString())
 
 
-def test_a_gemm_is_quantised_too() -> None:
-    """As other tools write the layers of a network."""
-    weights = numpy_helper.from_array(np.array([[1.0, -1], [0, 2], [3, 0], [0, 0.5], [-0.25, 0]], "f4"), "w")
-    bias = numpy_helper.from_array(np.array([0.5, -0.5], "f4"), "b")
+WEIGHTS = np.array([[1.0, -1], [0, 2], [3, 0], [0, 0.5], [-0.25, 0]], np.float32)
+GEMM = helper.make_node("Gemm", ["features", "w", "b"], ["probabilities"])
+
+
+def written(*nodes: onnx.NodeProto, opset: int = 17) -> onnx.ModelProto:
+    """A model that another tool wrote, with weights `w` and a bias `b`."""
     made = helper.make_graph(
-        [helper.make_node("Gemm", ["features", "w", "b"], ["probabilities"])],
-        "gemm",
+        nodes,
+        "other",
         [helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 5])],
-        [helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["n", 2])],
-        [weights, bias],
+        [helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(WEIGHTS, "w"),
+            numpy_helper.from_array(np.array([0.5, -0.5], np.float32), "b"),
+            numpy_helper.from_array(np.array([1, 0], np.int64), "middle"),
+        ],
     )
-    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 20])
+def test_what_other_tools_have_written_is_quantised_too(opset: int) -> None:
+    whole = written(GEMM, opset=opset)
     small = quantised(whole)
     assert "MatMulInteger" in {node.op_type for node in small.graph.node}
     rows = np.array([[1.0, 2, 3, 4, 5], [1000, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
     exact, rounded = (OnnxModel(m.SerializeToString()).predict_proba(rows) for m in (whole, small))
     assert np.abs(exact - rounded)[[0, 2]].max() < 0.1
     assert np.abs(exact - rounded)[1].max() < 8, "of a thousand"
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (written(GEMM, opset=12), "opset 12; 13 or a later one"),
+        (
+            written(
+                helper.make_node("Transpose", ["features"], ["turned"], perm=[1, 0]),
+                helper.make_node("MatMul", ["features", "turned"], ["probabilities"]),
+            ),
+            "no MatMul or Gemm with weights",
+        ),
+    ],
+)
+def test_what_cannot_be_quantised_is_said(model: onnx.ModelProto, reason: str) -> None:
+    with pytest.raises(NothingToQuantiseError, match=reason):
+        quantised(model)
+
+
+def register(root: Path, version: str, model: bytes, framework: str) -> None:
+    source = read_metadata(root, "churn", "v2")
+    changed = {"version": version, "model_sha256": sha256(model), "framework": framework}
+    profile = (root / "churn/v2/profile.json").read_bytes()
+    write_version(root, source.model_copy(update=changed), model, profile)
+
+
+def test_a_graph_that_int8_breaks_is_refused(
+    edge_registry_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows are those of a matrix; this one multiplies a stack of them."""
+    stacked = written(
+        helper.make_node("Unsqueeze", ["features", "middle"], ["stack"]),
+        helper.make_node("MatMul", ["stack", "w"], ["products"]),
+        helper.make_node("Squeeze", ["products"], ["two"]),
+        helper.make_node("Sigmoid", ["two"], ["probabilities"]),
+    )
+    register(edge_registry_copy, "stacked", stacked.SerializeToString(), installed_onnxruntime())
+    assert run(edge_registry_copy, "quantize", "churn@stacked") == 1
+    assert "stacked/model.onnx: onnxruntime cannot run it" in capsys.readouterr().err
+
+
+def test_an_estimator_that_is_not_known_is_named(
+    edge_registry_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Own(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        classes_ = np.array([0, 1])
+
+    monkeypatch.setattr("crossfade_backends.edge_versions.load_model", lambda *_: Own())
+    assert run(edge_registry_copy, "export", "churn@v2", "--as", "own") == 1
+    assert "v2/model.skops: skl2onnx cannot convert it: " in capsys.readouterr().err
 
 
 def test_rows_of_zeros_and_of_the_largest_values_have_scores(models: dict[str, OnnxModel]) -> None:
@@ -117,7 +180,9 @@ def test_rows_of_zeros_and_of_the_largest_values_have_scores(models: dict[str, O
 
 def test_trees_have_nothing_to_quantise(edge_registry: Path) -> None:
     model = as_onnx(load_model(edge_registry, read_metadata(edge_registry, "churn", "v3")), "v3")
-    with pytest.raises(NothingToQuantiseError, match=r"no MatMul or Gemm.*TreeEnsembleClassifier"):
+    with pytest.raises(
+        NothingToQuantiseError, match=r"no MatMul or Gemm with weights.*TreeEnsembleClassifier"
+    ):
         quantised(model)
 
 
@@ -176,8 +241,10 @@ def test_a_version_that_is_too_far_fails_and_is_not_registered(
     assert run(edge_registry_copy, "quantize", "churn@v2", "--as", "near", "--max-difference", "0.0001") == 1
     error = capsys.readouterr().err
     assert "churn@near is too far from v2: scores differ by up to" in error
-    assert "the limit is 0.0001; not registered" in error
+    assert "the limit is 0.0001" in error
     assert not (edge_registry_copy / "churn/near").exists()
+    assert run(edge_registry_copy, "quantize", "churn@v2", "--max-difference", "0.0001") == 1
+    assert "churn@v2-int8 is too far from v2" in capsys.readouterr().err, "one that is registered already"
 
 
 def test_an_int8_version_can_be_made_of_an_onnx_version(edge_registry_copy: Path) -> None:
