@@ -29,7 +29,7 @@ coverage: $(VENV)/test.ok ; $(PY) $(SHARED) --cov --cov-report=term-missing:skip
 mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SINCE)) $(FILES)
 # What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler:
 # with the scenarios of serving. What judges, decides, and keeps its state is not compiled, so it is tested once, with the sources.
-DECIDING := admin_access alerting alike applied_config batch champion_down control_plane_killed dashboards deployed_models disagreement \
+DECIDING := admin_access alerting alike applied_config autoscaling batch champion_down control_plane_killed dashboards deployed_models disagreement \
   disk_full drift edge evidence experiment explain feedback gate history hostile_answers labels law_17 leaving_shadow \
   log metrics_bound prediction_log_faults prometheus_check retrain retrained_model scheduled_reports \
   shadow_models start state_lost upgrade verdicts watch

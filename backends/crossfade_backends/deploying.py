@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from crossfade_backends.deployments import (
     change_wanted,
     ensure_supervisor,
     folder_of,
+    lock_of,
     read_seen,
     read_wanted,
 )
@@ -35,8 +36,6 @@ from crossfade_backends.routing_edits import (
     without_backend,
     without_rollout,
 )
-from crossfade_backends.routing_file import edited
-from crossfade_backends.serving import LOCK
 
 RUNNING = ("progressing", "paused")
 _WAIT = 0.1
@@ -73,15 +72,49 @@ def backend_of(name: str, version: str) -> str:
     return f"{name}-{version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a version comes in. `champion`: "" where no rollout begins."""
+
+    backend: str
+    route: Mapping[str, Any]
+    champion: str
+    file: Path
+
+
+def entry_of(place: Place, given: Deployment) -> Entry:
+    """Raises DeployError where there is no way in, or ProxyError."""
+    backend = backend_of(given.metadata.name, given.metadata.version)
+    status = place.client.get("api", "v1", "status")
+    route = _route_of(status, given.route or given.metadata.name, bool(given.route))
+    champion = _champion_for(status, route, backend) if given.strategy else ""
+    return Entry(backend, route, champion, file_of(place, status))
+
+
+def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: Callable[[str], None]) -> None:
+    """One edit of the routing file: the backend, and its rollout. Raises ProxyError or EditError."""
+    backend, name = entry.backend, entry.route["name"]
+    rollout = {
+        "strategy": given.strategy,
+        "champion": entry.champion,
+        "challenger": backend,
+        **given.rollout,
+    }
+
+    def edit(text: str) -> str:
+        text = with_backend(text, backend, urls, given.metadata.version)
+        return with_rollout(text, name, rollout, entry.route["split"]) if entry.champion else text
+
+    change(place.client, entry.file, edit, lock_of(place.root))
+    say(f"{entry.file}: backend {backend} is in it")
+    if entry.champion:
+        say(f"route {name}: {given.strategy} of {backend} beside {entry.champion} has begun")
+
+
 def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
     """Raises DeployError, RegistryError, ProxyError or EditError."""
-    name, version = given.metadata.name, given.metadata.version
-    backend = backend_of(name, version)
-    status = place.client.get("api", "v1", "status")
-    route = _route_of(status, given.route or name, bool(given.route))
-    champion = _champion_for(status, route, backend) if given.strategy else ""
-    file = _file_of(place, status)
-    folder = folder_of(place.root, name, version)
+    entry = entry_of(place, given)
+    folder = folder_of(place.root, given.metadata.name, given.metadata.version)
     before = read_wanted(folder)
     _want(folder, given)
     try:
@@ -91,18 +124,11 @@ def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
             _stop(place, folder)
         raise
     urls = [one.url for one in seen.replicas]
-    say(f"{backend}: {len(urls)} replicas up: {', '.join(urls)}")
-    edits: list[Callable[[str], str]] = [lambda text: with_backend(text, backend, urls, version)]
-    if given.strategy and champion:
-        rollout = {"strategy": given.strategy, "champion": champion, "challenger": backend, **given.rollout}
-        edits.append(lambda text: with_rollout(text, route["name"], rollout, route["split"]))
-    change(place.client, file, lambda text: edited(text, *edits), folder.parent / LOCK)
-    routing = Routing(admin=place.client.url, file=file, backend=backend)
+    say(f"{entry.backend}: {len(urls)} replicas up: {', '.join(urls)}")
+    enter(place, given, entry, urls, say)
+    routing = Routing(admin=place.client.url, file=entry.file, backend=entry.backend)
     change_wanted(folder, lambda now: now and now.model_copy(update={"routing": routing}))
     _settled(place, folder, None)
-    say(f"{file}: backend {backend} is in it")
-    if given.strategy and champion:
-        say(f"route {route['name']}: {given.strategy} of {backend} beside {champion} has begun")
 
 
 def _want(folder: Path, given: Deployment) -> None:
@@ -147,7 +173,7 @@ def _champion_for(status: Mapping[str, Any], route: Mapping[str, Any], backend: 
     return champion
 
 
-def _file_of(place: Place, status: Mapping[str, Any]) -> Path:
+def file_of(place: Place, status: Mapping[str, Any]) -> Path:
     file = (place.file or Path(status["config"]["source"])).resolve()
     if not file.is_file():
         raise DeployError(f"{file} is not there; name the routing YAML of the proxy with --config")
@@ -173,11 +199,14 @@ def undeploy(place: Place, metadata: Metadata, force: bool) -> None:
     folder = _deployed(place.root, metadata)
     wanted = read_wanted(folder)
     if wanted is not None and wanted.routing is not None and not force:
-        _leave(place.client, wanted.routing, folder)
+        seen = read_seen(folder)
+        urls = {one.url for one in seen.replicas} | {one.served for one in seen.replicas}
+        leave(place.client, wanted.routing, urls, lock_of(place.root))
     _stop(place, folder)
 
 
-def _leave(client: AdminClient, routing: Routing, folder: Path) -> None:
+def leave(client: AdminClient, routing: Routing, urls: Collection[str], lock: Path) -> None:
+    """Takes the endpoints, and ended rollouts, out of the routing file. Raises DeployError while traffic may go there."""
     status = client.get("api", "v1", "status")
     if found := list(uses(status, routing.backend)):
         raise DeployError(f"{routing.backend} cannot be undeployed: {'; '.join(found)}")
@@ -187,16 +216,13 @@ def _leave(client: AdminClient, routing: Routing, folder: Path) -> None:
         if routing.backend in (each["champion"], each["challenger"])
     ]
     splits = {each["name"]: each["split"] for each in status["routes"]}
-    urls = {one.url for one in read_seen(folder).replicas} | {
-        one.served for one in read_seen(folder).replicas
-    }
 
     def edit(text: str) -> str:
         for route in ended:
             text = without_rollout(text, route, splits[route])
         return without_backend(text, routing.backend, urls)
 
-    change(client, routing.file, edit, folder.parent / LOCK)
+    change(client, routing.file, edit, lock)
 
 
 def uses(status: Mapping[str, Any], backend: str) -> Iterator[str]:

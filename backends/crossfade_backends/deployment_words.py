@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from crossfade_backends import kubernetes_words
 from crossfade_backends.admin_client import AdminClient
 from crossfade_backends.autoscale import Target
 from crossfade_backends.deploying import (
@@ -22,6 +23,7 @@ from crossfade_backends.deploying import (
     undeploy,
 )
 from crossfade_backends.deployments import TOKEN, all_folders, ensure_supervisor
+from crossfade_backends.kubernetes_words import add_image, add_options, cluster_of
 from crossfade_backends.routing_file import EditError, values
 from crossfade_backends.stages import named_version
 
@@ -79,12 +81,20 @@ def _deploy(options: argparse.Namespace) -> None:
     if target is not None:
         replicas = min(max(replicas, target.least), target.most)
     given = Deployment(metadata, replicas, strategy, options.route, options.rollout, target, options.host)
-    deploy(_place(options), given, _say)
+    if options.to == "kubernetes":
+        kubernetes_words.deploy(_place(options), given, cluster_of(options), _say)
+    else:
+        deploy(_place(options), given, _say)
 
 
 def _undeploy(options: argparse.Namespace) -> None:
     metadata = named_version(options.registry, options.which)
-    undeploy(_place(options), metadata, options.force)
+    if options.to == "kubernetes":
+        _say(
+            kubernetes_words.undeploy(_place(options), metadata, cluster_of(options), options.force).rstrip()
+        )
+    else:
+        undeploy(_place(options), metadata, options.force)
     _say(f"{metadata.name}@{metadata.version} is undeployed")
 
 
@@ -94,6 +104,10 @@ def _scale(options: argparse.Namespace) -> None:
         raise DeployError(
             "scale to --replicas N, or by a target: --in-flight or --p99, with --least and --most"
         )
+    if options.to == "kubernetes":
+        there = cluster_of(options)
+        _say(kubernetes_words.scale(_place(options), metadata, options.replicas, target, there).rstrip())
+        return
     seen = scale(_place(options), metadata, options.replicas, target)
     _say(f"{metadata.name}@{metadata.version}: {len(seen.replicas)} replicas")
 
@@ -168,15 +182,20 @@ def add_words(add: Add) -> None:
     )
     word.add_argument("--config", type=Path, metavar="FILE", help="default: the file that the proxy runs by")
     _add_target(word)
+    add_options(word)
+    add_image(word)
     word = add("scale", "add or drain replicas, or follow a target", _scale)
     _add_place(word)
     word.add_argument("--replicas", type=_count, metavar="N", help="a fixed number; ends autoscaling")
     _add_target(word)
+    add_options(word)
     word = add("undeploy", "stop the replicas; refused while traffic goes there", _undeploy)
     _add_place(word)
     word.add_argument(
         "--force", action="store_true", help="ask no proxy, and leave the routing file as it is"
     )
+    word.add_argument("--config", type=Path, metavar="FILE", help="on Kubernetes: default as for deploy")
+    add_options(word)
     word = add("info", "replicas, traffic and versions; starts supervisors that are gone", _info)
     word.add_argument("which", nargs="?", default="", metavar="MODEL@VERSION")
     word = add("supervise", "start supervisors that are gone, as long as this runs", _supervise)

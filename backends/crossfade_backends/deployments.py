@@ -79,6 +79,13 @@ def folder_of(root: Path, name: str, version: str) -> Path:
     return root.resolve() / FOLDER / f"{name}-{version}"
 
 
+def lock_of(root: Path) -> Path:
+    """Held by whoever edits a routing file."""
+    folder = root.resolve() / FOLDER
+    folder.mkdir(exist_ok=True)
+    return folder / "routing.lock"
+
+
 def all_folders(root: Path) -> list[Path]:
     return sorted(path.parent for path in (root.resolve() / FOLDER).glob(f"*/{WANTED}"))
 

@@ -15,6 +15,7 @@ from typing import get_args
 from crossfade_backends.admin_client import ProxyError
 from crossfade_backends.deploying import DeployError
 from crossfade_backends.deployment_words import add_words, table
+from crossfade_backends.kubernetes import KubernetesError
 from crossfade_backends.registering import Registration, register
 from crossfade_backends.registry import Metadata, RegistryError, Stage, versions_of
 from crossfade_backends.routing_file import EditError
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (RegistryError, DeployError, ProxyError, EditError, OSError) as error:
+    except (RegistryError, DeployError, ProxyError, EditError, KubernetesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -165,9 +165,3 @@ def _cut(text: str, keys: Keys) -> str:
         # `- key: …` begins an item of a list: the next key takes its place.
         return text[:start] + text[items[1][0] :]
     return text[:line_start] + text[line_end:]
-
-
-def edited(text: str, *changes: Callable[[str], str]) -> str:
-    for change in changes:
-        text = change(text)
-    return text

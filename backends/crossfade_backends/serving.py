@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossfade_backends.admin_client import AdminClient, ProxyError
-from crossfade_backends.deployments import Replica, Routing
+from crossfade_backends.deployments import Replica, Routing, lock_of
 from crossfade_backends.routing_edits import change, urls_of, with_endpoints
 from crossfade_backends.routing_file import EditError
 
 RETRY = 1.0  # seconds until the proxy is asked again
-LOCK = "routing.lock"
 
 
 class Serving:
     """`folder`: of the deployment."""
 
     def __init__(self, folder: Path, token: str) -> None:
-        self.lock = folder.parent / LOCK
+        self.lock = lock_of(folder.parent.parent)
         self.token = token
         self.client: AdminClient | None = None
         self.again_at = 0.0

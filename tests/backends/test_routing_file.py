@@ -18,7 +18,7 @@ from crossfade_backends.routing_edits import (
     without_backend,
     without_rollout,
 )
-from crossfade_backends.routing_file import EditError, cut, edited, flow, put, values
+from crossfade_backends.routing_file import EditError, cut, flow, put, values
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "examples").glob("*.yaml"))
 SHARED = "experiment"  # its second route refers to the rollout of the first
@@ -38,6 +38,12 @@ def written(document, is_flow: bool) -> str:
     return yaml.safe_dump(
         document, default_flow_style=is_flow, allow_unicode=True, sort_keys=False, width=10_000
     )
+
+
+def edited(text: str, *edits) -> str:
+    for edit in edits:
+        text = edit(text)
+    return text
 
 
 def paths(document, prefix=()) -> list[tuple[str | int, ...]]:

@@ -105,53 +105,88 @@ async def deployed(tmp_path: Path) -> AsyncIterator[Deployed]:
                 await scene.say("undeploy", one["version"], "--force")
 
 
-async def test_a_version_is_deployed_scaled_and_undeployed_and_nothing_is_lost(deployed: Deployed) -> None:
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that writes down how it was called, as there is no cluster."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\ncat >>{tmp_path}/objects\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path / "calls"
+
+
+async def test_a_version_is_deployed_scaled_and_undeployed_and_nothing_is_lost(
+    deployed: Deployed, kubectl: Path
+) -> None:
     proxy = deployed.proxy
     async with Rows(proxy.url) as load:
         await load.wait_for_answers(20)
         said = await deployed.say("deploy", "churn@v3", "--replicas", "2", "--rollout", CANARY)
         assert "route churn: canary of churn-v3 beside old has begun" in said
         assert COMMENT in proxy.file.read_text()
-        urls = await deployed.endpoints("churn-v3")
-        assert [one["url"] for one in await deployed.replicas()] == urls
-        refused = await deployed.say("undeploy", "churn@v3", code=1)
-        assert "churn-v3 cannot be undeployed: " in refused
-
-        first, second = await deployed.replicas()
-        os.kill(deployed.supervisor("churn-v3"), signal.SIGKILL)
-        os.kill(first["pid"], signal.SIGKILL)
-        [again] = await deployed.info()
-        assert again["supervisor"] == "started again"
-
-        async def is_back() -> bool:
-            one, other = await deployed.replicas()
-            assert (one["url"], other["url"], other["pid"]) == (*urls, second["pid"])
-            return bool(one["state"] == "up" and one["pid"] not in (0, first["pid"]))
-
-        await wait_until(is_back, "the replica is back")
+        assert "cannot be undeployed: " in await deployed.say("undeploy", "churn@v3", code=1)
+        await supervisor_and_replica_are_killed(deployed)
 
         async def is_promoted() -> bool:
             return bool((await proxy.rollout())["phase"] == "promoted")
 
         await wait_until(is_promoted, "the version is promoted")
         assert "sends it 1 of its requests" in await deployed.say("undeploy", "churn@v3", code=1)
-
-        await deployed.say("scale", "churn@v3", "--replicas", "3")
-        grown = await deployed.endpoints("churn-v3")
-        assert grown[:2] == urls and len(grown) == 3
-        await load.wait_for_answers(100)
-        pids = [one["pid"] for one in await deployed.replicas()]
-        await deployed.say("scale", "churn@v3", "--replicas", "1")
-        assert await deployed.endpoints("churn-v3") == grown[:1]
-        assert [identity_of(pid) is not None for pid in pids] == [True, False, False]
-        await load.wait_for_answers(100)
+        await it_is_scaled(deployed, load)
     assert load.failures == []
     assert load.answers["v3"] and load.answers["old"]
+    await another_comes_and_goes(deployed)
+    await another_comes_and_goes_on_kubernetes(deployed, kubectl)
 
-    before = proxy.file.read_text()
+
+async def supervisor_and_replica_are_killed(deployed: Deployed) -> None:
+    urls = await deployed.endpoints("churn-v3")
+    first, second = await deployed.replicas()
+    assert [first["url"], second["url"]] == urls
+    os.kill(deployed.supervisor("churn-v3"), signal.SIGKILL)
+    os.kill(first["pid"], signal.SIGKILL)
+    [again] = await deployed.info()
+    assert again["supervisor"] == "started again"
+
+    async def is_back() -> bool:
+        one, other = await deployed.replicas()
+        assert (one["url"], other["url"], other["pid"]) == (*urls, second["pid"])
+        return bool(one["state"] == "up" and one["pid"] not in (0, first["pid"]))
+
+    await wait_until(is_back, "the replica is back")
+
+
+async def it_is_scaled(deployed: Deployed, load: Load) -> None:
+    urls = await deployed.endpoints("churn-v3")
+    await deployed.say("scale", "churn@v3", "--replicas", "3")
+    grown = await deployed.endpoints("churn-v3")
+    assert grown[:2] == urls and len(grown) == 3
+    await load.wait_for_answers(100)
+    pids = [one["pid"] for one in await deployed.replicas()]
+    await deployed.say("scale", "churn@v3", "--replicas", "1")
+    assert await deployed.endpoints("churn-v3") == grown[:1]
+    assert [identity_of(pid) is not None for pid in pids] == [True, False, False]
+    await load.wait_for_answers(100)
+
+
+async def another_comes_and_goes(deployed: Deployed) -> None:
+    proxy, before = deployed.proxy, deployed.proxy.file.read_text()
     await deployed.say("deploy", "churn@v4", "--strategy", "none")
     assert len(await deployed.info()) == 2 and "churn-v4" in proxy.file.read_text()
     assert {name: share for name, share in (await proxy.split()).items() if share} == {"churn-v3": 1.0}
     await deployed.say("undeploy", "churn@v4")
     assert proxy.file.read_text() == before
     assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
+
+
+async def another_comes_and_goes_on_kubernetes(deployed: Deployed, kubectl: Path) -> None:
+    before = deployed.proxy.file.read_text()
+    there = ("--to", "kubernetes", "--apply")
+    await deployed.say("deploy", "churn@v4", "--strategy", "none", "--image", "models:1", *there)
+    assert await deployed.endpoints("churn-v4") == ["http://churn-v4.default.svc:8000"]
+    assert "sends it" in await deployed.say("undeploy", "churn@v3", *there, code=1)
+    await deployed.say("undeploy", "churn@v4", *there)
+    assert deployed.proxy.file.read_text() == before
+    said = await asyncio.to_thread(kubectl.read_text)
+    assert [line.split()[0] for line in said.splitlines()] == ["apply", "rollout", "delete"]
