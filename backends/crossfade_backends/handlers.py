@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from crossfade_backends.data import FloatArray
 from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch
 from crossfade_backends.inference import describe_model, describe_server, infer
 from crossfade_backends.metrics import ServerMetrics
@@ -95,9 +96,13 @@ class ModelServer:
 
     async def answer(self, score: Score, body: bytes, drawn: FaultDraw) -> web.Response:
         model = self.loaded_model()
+
+        def distort(scores: FloatArray) -> FloatArray:
+            return self.metrics.observe_scores(drawn.distort(scores))
+
         if len(body) <= _MAX_INLINE_BYTES:
-            return json_reply(score(body, model, drawn.distort))
-        return json_reply(await asyncio.to_thread(score, body, model, drawn.distort))
+            return json_reply(score(body, model, distort))
+        return json_reply(await asyncio.to_thread(score, body, model, distort))
 
     def loaded_model(self) -> ServedModel:
         if self.model is None:

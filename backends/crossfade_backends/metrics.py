@@ -10,12 +10,19 @@ from time import perf_counter
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from crossfade_backends.data import FloatArray
+from crossfade_backends.registry import Metadata
+from crossfade_backends.scoring import RISK_LEVELS, risk_level
+
+_SCORES = tuple(step / 20 for step in range(1, 21))
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class ServerMetrics:
+    """`predictions`: durations of requests. `scores`, `levels`: of rows, as they were answered."""
+
     def __init__(self, model: str, version: str) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
@@ -32,6 +39,46 @@ class ServerMetrics:
             registry=self.registry,
         )
         self.predictions = durations.labels(model, version)
+        self._add_scores(model, version)
+        self.log_dropped = Counter(
+            "model_server_request_log_dropped",
+            "Lines of the request log that could not be written.",
+            registry=self.registry,
+        )
+
+    def _add_scores(self, model: str, version: str) -> None:
+        levels = Counter(
+            "model_server_predictions",
+            "Rows that were predicted, by level of risk.",
+            ["model", "version", "risk_level"],
+            registry=self.registry,
+        )
+        self.levels = {level: levels.labels(model, version, level) for level in RISK_LEVELS}
+        scores = Histogram(
+            "model_server_score",
+            "Scores of the rows that were predicted.",
+            ["model", "version"],
+            buckets=_SCORES,
+            registry=self.registry,
+        )
+        self.scores = scores.labels(model, version)
+
+    def observe_scores(self, scores: FloatArray) -> FloatArray:
+        """The same scores."""
+        for score in scores.tolist():
+            self.scores.observe(score)
+            self.levels[risk_level(score)].inc()
+        return scores
+
+    def describe_model(self, metadata: Metadata) -> None:
+        info = Gauge(
+            "model_server_model_info",
+            "1; the labels say what is loaded.",
+            ["model", "version", "framework", "model_sha256", "training_data_sha256"],
+            registry=self.registry,
+        )
+        hashes = metadata.model_sha256, metadata.training_data_sha256
+        info.labels(metadata.name, metadata.version, metadata.framework, *hashes).set(1)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

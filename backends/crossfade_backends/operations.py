@@ -49,6 +49,7 @@ PREDICTION: Mapping[str, Any] = {
 NOT_LOADED = {503: "The model is not loaded yet"}
 NOT_READY = {503: "Not ready"}
 NOT_HERE = {404: "Another model or version"}
+TOO_OFTEN = {429: "More requests than --rate-limit allows; Retry-After says when to come again"}
 BAD_BODY = {
     400: "The body is not JSON",
     413: f"The body is too large, or has more than {MAX_ROWS} rows",
@@ -99,7 +100,7 @@ def _of_model(path: str, suffix: str) -> list[Operation]:
                 "outputs": [{"name": "churn_probability", "datatype": "FP64", "shape": [1], "data": [_SCORE]}],
                 "id": "1",
             },
-            errors=NOT_HERE | NOT_LOADED | BAD_TENSORS,
+            errors=NOT_HERE | NOT_LOADED | BAD_TENSORS | TOO_OFTEN,
         ),
     ]  # fmt: skip
 
@@ -107,13 +108,13 @@ def _of_model(path: str, suffix: str) -> list[Operation]:
 OPERATIONS = (
     Operation(
         "POST", "/predict", "predict", "Predict one customer", Prediction,
-        body=CustomerRow, body_example=ROW, answer_example=PREDICTION, errors=NOT_LOADED | BAD_BODY,
+        body=CustomerRow, body_example=ROW, answer_example=PREDICTION, errors=NOT_LOADED | BAD_BODY | TOO_OFTEN,
     ),
     Operation(
         "POST", "/batch", "batch", f"Predict up to {MAX_ROWS} customers", Predictions,
         body=Batch, body_example={"rows": [ROW]},
         answer_example={"predictions": [PREDICTION], "model_version": "v3"},
-        errors=NOT_LOADED | BAD_BODY,
+        errors=NOT_LOADED | BAD_BODY | TOO_OFTEN,
     ),
     Operation("GET", "/health", "health", "Whether the server can predict", Health, same=NOT_READY),
     Operation("GET", "/live", "live", "Whether the process answers", Live),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -57,7 +57,11 @@ def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
     return ServedModel(metadata, load_model(registry, metadata))
 
 
-def risk_level(probability: float) -> Literal["low", "medium", "high"]:
+RiskLevel = Literal["low", "medium", "high"]
+RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
+
+
+def risk_level(probability: float) -> RiskLevel:
     if probability < _MEDIUM_RISK:
         return "low"
     return "medium" if probability < _HIGH_RISK else "high"

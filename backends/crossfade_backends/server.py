@@ -18,12 +18,15 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from crossfade_backends.cors import Cors, parse_origin
 from crossfade_backends.faults import FaultSwitch
 from crossfade_backends.handlers import ModelServer
 from crossfade_backends.metrics import ServerMetrics
+from crossfade_backends.rate_limit import RateLimit
 from crossfade_backends.recipes import MODEL_NAME
 from crossfade_backends.registry import RegistryError
 from crossfade_backends.replies import render_refusals
+from crossfade_backends.request_log import RequestLog
 from crossfade_backends.scoring import ServedModel, load_served_model
 from crossfade_backends.train import DEFAULT_REGISTRY
 
@@ -44,6 +47,10 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     seed: int | None = None
+    cors_origins: tuple[str, ...] = ()
+    rate_limit: float | None = None  # requests a second of one client
+    rate_burst: float | None = None
+    request_log: str | None = None
 
 
 def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Application:
@@ -54,7 +61,9 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
 
     async def load_model() -> None:
         try:
-            server.model = await asyncio.to_thread(load, config.registry, config.model, config.version)
+            model = await asyncio.to_thread(load, config.registry, config.model, config.version)
+            metrics.describe_model(model.metadata)
+            server.model = model
         except Exception as error:
             server.failure = str(error)
             raise
@@ -68,11 +77,32 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
     async def release_hanging(app: web.Application) -> None:
         faults.released.set()
 
-    app = web.Application(middlewares=[metrics.measure, render_refusals], client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY)
+    _add_middlewares(app, config, metrics)
     app.add_routes(server.routes())
     app.cleanup_ctx.append(load_in_background)
     app.on_shutdown.append(release_hanging)
     return app
+
+
+def _add_middlewares(app: web.Application, config: ServerConfig, metrics: ServerMetrics) -> None:
+    """The first one is the outermost. Raises OSError where the log cannot be opened."""
+    if config.request_log is not None:
+        log = RequestLog(config.request_log, metrics.log_dropped.inc)
+        app.middlewares.append(log.note)
+
+        async def close_log(app: web.Application) -> None:
+            await asyncio.to_thread(log.close)
+
+        app.on_cleanup.append(close_log)
+    if config.cors_origins:
+        cors = Cors(config.cors_origins)
+        app.middlewares.append(cors.answer_preflight)
+        app.on_response_prepare.append(cors.allow)
+    app.middlewares.extend([metrics.measure, render_refusals])
+    if config.rate_limit is not None:
+        burst = max(1.0, config.rate_burst or config.rate_limit)
+        app.middlewares.append(RateLimit(config.rate_limit, burst).limit)
 
 
 async def start_server(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
@@ -91,7 +121,11 @@ async def start_server(app: web.Application, host: str, port: int) -> tuple[web.
 
 async def serve(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT (returns 0), or until the model cannot be loaded (returns 1)."""
-    app = create_app(config)
+    try:
+        app = await asyncio.to_thread(create_app, config)  # it may open a file
+    except OSError as error:
+        print(f"error: cannot write {config.request_log}: {error.strerror}", file=sys.stderr)
+        return 1
     try:
         runner, url = await start_server(app, config.host, config.port)
     except OSError as error:
@@ -130,6 +164,49 @@ def _parse_port(text: str) -> int:
     return port
 
 
+def _parse_origin(text: str) -> str:
+    try:
+        return parse_origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parse_rate(text: str) -> float:
+    rate = float(text)
+    if not 0.001 <= rate <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0.001..1000000")
+    return rate
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cors-origin",
+        dest="cors_origins",
+        type=_parse_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="pages of this origin may ask, such as https://app.example.com; *: those of all (repeatable)",
+    )
+    parser.add_argument(
+        "--rate-limit",
+        type=_parse_rate,
+        metavar="N",
+        help="predictions a second of one client; more get a 429",
+    )
+    parser.add_argument(
+        "--rate-burst",
+        type=_parse_rate,
+        metavar="N",
+        help="predictions of one client at once (the rate limit)",
+    )
+    parser.add_argument(
+        "--request-log",
+        metavar="FILE",
+        help="a line of JSON for each request, without bodies and secrets; - is stderr",
+    )
+
+
 def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser = argparse.ArgumentParser(
         prog="python -m crossfade_backends.server",
@@ -152,7 +229,9 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
         help="0 selects a free port",
     )
     parser.add_argument("--seed", type=int, help="seed of the random draws of faults")
-    return ServerConfig(**vars(parser.parse_args(arguments)))
+    _add_limits(parser)
+    options = vars(parser.parse_args(arguments))
+    return ServerConfig(**{**options, "cors_origins": tuple(options["cors_origins"])})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

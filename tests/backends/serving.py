@@ -28,10 +28,16 @@ TENSOR = {"name": "features", "shape": [1, 5], "datatype": "FP64", "data": [3, 8
 
 @asynccontextmanager
 async def serving(
-    registry: Path, version: str = "v3", *, seed: int = 7, load: Load = load_served_model, wait: bool = True
+    registry: Path,
+    version: str = "v3",
+    *,
+    load: Load = load_served_model,
+    wait: bool = True,
+    **options: Any,
 ) -> AsyncIterator[ClientSession]:
-    """A client whose base URL is the server's."""
-    app = create_app(ServerConfig(registry, version, seed=seed), load)
+    """A client whose base URL is the server's; `options` are those of ServerConfig."""
+    config = ServerConfig(registry, version, **{"seed": 7, **options})
+    app = await asyncio.to_thread(create_app, config, load)
     runner, url = await start_server(app, "127.0.0.1", 0)
     try:
         if wait:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -226,3 +227,27 @@ async def test_errors_below_v2_have_the_form_of_the_protocol(client, method, pat
     got, answer = await fetch(client, method, path, data=body)
     assert got == status
     assert list(answer) == ["error"]
+
+
+async def test_metrics_have_the_scores_that_were_answered_and_the_model(client, versions):
+    sample = draw_sample(500, 12)
+    rows = [as_request(sample, index) for index in range(500)]
+    answered = (await fetch(client, "POST", "/batch", json={"rows": rows}))[1]["predictions"]
+    await fetch(client, "POST", "/predict", json=rows[0])
+    await fetch(client, "PUT", "/faults", json={"wrong_scores": True, "score_shift": 1})
+    await fetch(client, "POST", "/v2/models/churn/infer", json={"inputs": [TENSOR]})
+    await fetch(client, "POST", "/predict", json={})
+    levels = Counter(each["risk_level"] for each in (answered[0], *answered)) + Counter({"high": 1})
+    async with client.get("/metrics") as answer:
+        families = {each.name: each.samples for each in text_string_to_metric_families(await answer.text())}
+    predictions = families["model_server_predictions"]
+    assert {
+        each.labels["risk_level"]: each.value for each in predictions if each.name.endswith("_total")
+    } == levels
+    scores = {(each.name, each.labels.get("le")): each.value for each in families["model_server_score"]}
+    assert scores["model_server_score_count", None] == 502
+    below = sum(each["churn_probability"] <= 0.5 for each in (answered[0], *answered))
+    assert scores["model_server_score_bucket", "0.5"] == below
+    [info] = families["model_server_model_info"]
+    assert (info.value, info.labels["model_sha256"]) == (1, versions["v3"].model_sha256)
+    assert info.labels["framework"].startswith("scikit-learn ")
