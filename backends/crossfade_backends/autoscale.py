@@ -67,7 +67,8 @@ def right_number(target: Target, replicas: int, reading: Reading) -> int:
         easy = math.ceil(reading.in_flight / (KEEP * target.in_flight))
         asked.append(enough if enough > replicas else min(easy, replicas))
     if target.p99 is not None:
-        p99 = reading.p99 or 0.0
+        # Nothing answered is easy only where nothing was asked: a model that hangs answers nothing either.
+        p99 = reading.p99 if reading.p99 is not None else target.p99 if reading.in_flight else 0.0
         asked.append(replicas + (p99 > target.p99) - (p99 < EASY * target.p99))
     return min(max(*asked, target.least), target.most)
 

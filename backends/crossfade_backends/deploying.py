@@ -31,10 +31,12 @@ from crossfade_backends.deployments import (
 from crossfade_backends.registry import Metadata
 from crossfade_backends.routing_edits import (
     change,
+    require_in_force,
     with_backend,
     with_rollout,
+    with_split,
     without_backend,
-    without_rollout,
+    without_rollouts,
 )
 
 RUNNING = ("progressing", "paused")
@@ -88,7 +90,9 @@ def entry_of(place: Place, given: Deployment) -> Entry:
     status = place.client.get("api", "v1", "status")
     route = _route_of(status, given.route or given.metadata.name, bool(given.route))
     champion = _champion_for(status, route, backend) if given.strategy else ""
-    return Entry(backend, route, champion, file_of(place, status))
+    file = file_of(place, status)
+    require_in_force(place.client, file, file.read_text())  # before anything is started
+    return Entry(backend, route, champion, file)
 
 
 def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: Callable[[str], None]) -> None:
@@ -102,7 +106,7 @@ def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: C
     }
 
     def edit(text: str) -> str:
-        text = with_backend(text, backend, urls, given.metadata.version)
+        text = with_backend(text, backend, urls, f"{given.metadata.name}/{given.metadata.version}")
         return with_rollout(text, name, rollout, entry.route["split"]) if entry.champion else text
 
     change(place.client, entry.file, edit, lock_of(place.root))
@@ -215,11 +219,14 @@ def leave(client: AdminClient, routing: Routing, urls: Collection[str], lock: Pa
         for each in status["rollouts"]
         if routing.backend in (each["champion"], each["challenger"])
     ]
+    running = {each["route"] for each in status["rollouts"] if each["phase"] in RUNNING}
     splits = {each["name"]: each["split"] for each in status["routes"]}
 
     def edit(text: str) -> str:
         for route in ended:
-            text = without_rollout(text, route, splits[route])
+            text = without_rollouts(text, route, routing.backend)
+            if route not in running:  # while one runs, `split` is what its end restores
+                text = with_split(text, route, splits[route])
         return without_backend(text, routing.backend, urls)
 
     change(client, routing.file, edit, lock)
@@ -272,7 +279,7 @@ def _settled(place: Place, folder: Path, replicas: int | None) -> Seen:
         seen = read_seen(folder)
         if seen.number >= wanted.number and (seen.settled or (replicas == 0 and not seen.replicas)):
             return seen
-        worst = max((one.failures for one in seen.replicas), default=0)
+        worst = max((one.failures for one in seen.replicas if one.state == "waiting"), default=0)
         if worst >= 3 and replicas != 0:
             break
         time.sleep(_WAIT)

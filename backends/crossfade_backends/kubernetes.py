@@ -6,6 +6,7 @@ it balances, probes and ejects them as on one machine, and scaling needs no edit
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ PORT = 8000
 USER = 10002  # of deploy/backends.Dockerfile
 # A replica that ends is still in the name for a while: longer than the proxy's `resolve` (10 s) and the time that DNS keeps it.
 _LEAVES_AFTER = 20
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]")
 _GRACE = 60  # seconds until KILL, those included
 
 
@@ -42,8 +44,12 @@ class OnKubernetes:
 
     @property
     def called(self) -> str:
-        """A name that Kubernetes takes: lower case letters, digits and dashes."""
-        return re.sub(r"[^a-z0-9]+", "-", f"{self.name}-{self.version}".lower()).strip("-")[:63].rstrip("-")
+        """A name that Kubernetes takes: a letter, then lower case letters, digits and dashes. No two versions have the same."""
+        whole = f"{self.name}-{self.version}"
+        if _NAME.fullmatch(whole):
+            return whole
+        mark = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        return f"m-{re.sub('[^a-z0-9]+', '-', whole.lower())[:50].strip('-')}-{mark}"
 
     @property
     def url(self) -> str:
@@ -66,9 +72,9 @@ def _object(given: OnKubernetes, version: str, kind: str, spec: dict[str, Any]) 
 
 def _labels(given: OnKubernetes) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": given.name,
+        "app.kubernetes.io/name": given.name.rstrip("._-"),
         "app.kubernetes.io/instance": given.called,
-        "app.kubernetes.io/version": given.version,
+        "app.kubernetes.io/version": given.version.rstrip("._-"),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from crossfade_backends.admin_client import AdminClient, ProxyError
 from crossfade_backends.deployments import locked
 from crossfade_backends.registry import write_durably
-from crossfade_backends.routing_file import EditError, cut, put, values
+from crossfade_backends.routing_file import EditError, Quoted, cut, put, values
 
 Edit = Callable[[str], str]
 
@@ -32,7 +32,9 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
         after = edit(before)
         if after == before:
             return False
-        _check(client, file, after)
+        require_in_force(client, file, before)
+        if refused := _checked(client, after)["refused"]:
+            raise ProxyError(f"the proxy refuses: {refused}")
         if file.read_text() != before:
             raise EditError(f"{file} was edited at the same time; nothing is changed")
         _replace(file, after)
@@ -45,14 +47,21 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
         return True
 
 
-def _check(client: AdminClient, file: Path, text: str) -> None:
-    if client.get("api", "v1", "status")["config"]["differs"]:
+def require_in_force(client: AdminClient, file: Path, text: str) -> None:
+    """Raises ProxyError where the proxy does not run by this text of the file, so that a reload would do more than an edit."""
+    config = client.get("api", "v1", "status")["config"]
+    if config["differs"]:
         raise ProxyError(
             f"the proxy runs a configuration that was applied and is not in {file}: a reload would undo it"
         )
-    would = client.post("api", "v1", "config", body=text, media="application/yaml")
-    if would["refused"]:
-        raise ProxyError(f"the proxy refuses: {would['refused']}")
+    if _checked(client, text)["hash"] != config["hash"]:
+        raise ProxyError(
+            f"the proxy does not run by {file} as it is now: it reads {config['source']}, or has not loaded the last edit"
+        )
+
+
+def _checked(client: AdminClient, text: str) -> Any:
+    return client.post("api", "v1", "config", body=text, media="application/yaml")
 
 
 def _replace(file: Path, text: str) -> None:
@@ -89,12 +98,14 @@ def with_endpoints(text: str, backend: str, add: Iterable[str], remove: Collecti
     return put(text, ["backends", backend, "endpoints"], after)
 
 
-def with_backend(text: str, backend: str, urls: list[str], version: str) -> str:
-    """A new backend, or more endpoints of one that is there."""
+def with_backend(text: str, backend: str, urls: list[str], registered: str) -> str:
+    """A new backend, or more endpoints of one that is there. `registered`: MODEL/VERSION."""
+    version = registered.partition("/")[2]
     if backend in (values(text).get("backends") or {}):
         return with_endpoints(text, backend, urls, ())
-    new = {"endpoints": urls, "version": version, "health": {"path": "/health"}}
-    return put(text, ["backends", backend], new)
+    # With a registry, a promote puts the version into production there.
+    known = {"registry": registered} if "registry" in values(text) else {"version": Quoted(version)}
+    return put(text, ["backends", backend], {"endpoints": urls, **known, "health": {"path": "/health"}})
 
 
 def without_backend(text: str, backend: str, urls: Collection[str]) -> str:
@@ -119,17 +130,26 @@ def index_of(text: str, route: str) -> int:
 
 def with_rollout(text: str, route: str, rollout: Mapping[str, Any], split: Mapping[str, float]) -> str:
     """`split`: where the traffic is; a promote leaves the file behind, and a new rollout starts from what is so."""
+    text = with_split(text, route, split)
+    return put(text, ["routes", index_of(text, route), "rollout"], dict(rollout))
+
+
+def without_rollouts(text: str, route: str, backend: str) -> str:
+    """Those that name the backend; others of the route stay."""
     n = index_of(text, route)
-    return put(_with_split(text, n, split), ["routes", n, "rollout"], dict(rollout))
+    rollout = values(text)["routes"][n].get("rollout")
+    found = rollout if isinstance(rollout, list) else [rollout] if rollout else []
+    gone = [m for m, each in enumerate(found) if backend in (each.get("champion"), each.get("challenger"))]
+    if gone and len(gone) == len(found):
+        return cut(text, ["routes", n, "rollout"])
+    for m in reversed(gone):
+        text = cut(text, ["routes", n, "rollout", m])
+    return text
 
 
-def without_rollout(text: str, route: str, split: Mapping[str, float]) -> str:
+def with_split(text: str, route: str, split: Mapping[str, float]) -> str:
+    """As the state has it, without those that get nothing."""
     n = index_of(text, route)
-    text = _with_split(text, n, split)
-    return cut(text, ["routes", n, "rollout"]) if "rollout" in values(text)["routes"][n] else text
-
-
-def _with_split(text: str, n: int, split: Mapping[str, float]) -> str:
     wanted = {name: f"{share * 100:.10g}%" for name, share in split.items() if share}
     there = values(text)["routes"][n].get("split")
     return text if there == wanted else put(text, ["routes", n, "split"], wanted)

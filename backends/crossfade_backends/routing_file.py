@@ -18,6 +18,10 @@ Keys = Sequence[str | int]
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./:%-]*")
 
 
+class Quoted(str):
+    """A string that would be read as something else without quotes, such as the version 3."""
+
+
 class EditError(Exception):
     """The file cannot be edited: the message says where and why."""
 
@@ -37,7 +41,10 @@ def flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(flow, value)) + "]"
     text = json.dumps(value) if isinstance(value, bool) else str(value)
-    return text if _PLAIN.fullmatch(text) and ": " not in text and text[-1] != ":" else json.dumps(text)
+    needs_quotes = not _PLAIN.fullmatch(text) or text[-1] == ":"
+    if isinstance(value, Quoted):
+        needs_quotes = needs_quotes or not isinstance(yaml.safe_load(text), str)
+    return json.dumps(text) if needs_quotes else text
 
 
 def put(text: str, keys: Keys, value: Any) -> str:

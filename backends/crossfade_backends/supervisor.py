@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ FIRST_WAIT, LONGEST_WAIT = (
     30.0,
 )  # seconds before a replica that ended is started again; doubled each time
 CALM_AFTER = 60.0  # a replica that was up for so long begins with the first wait again
+LARGEST_LOG = 16 << 20  # bytes, and as many of what was said before
 STOP_LIMIT = 30.0  # then KILL; longer than a model server finishes its requests
 
 Command = Callable[[Path, Wanted, int], list[str]]
@@ -75,6 +77,9 @@ class Watched:
         self.since = now  # of its state
         self.again_at = now
         self.answered_at = self.asked_at = now
+        self.found_at = (
+            ""  # of one that was found again, and has written so much since that its log no longer says where
+        )
         self.told_to_stop = False
         self.killed = False
 
@@ -109,7 +114,7 @@ class Supervisor:
             if mark.startswith(prefix):
                 number = int(mark.removeprefix(prefix))
                 watched = found.setdefault(number, Watched(Replica(id=number, state="starting"), now))
-                watched.process = process
+                watched.process, watched.found_at = process, watched.shown.url
                 watched.shown.pid = process.pid
         for watched in found.values():
             leaves = watched.shown.state == "leaving"
@@ -193,9 +198,9 @@ class Supervisor:
         port = int(one.url.rpartition(":")[2]) if one.url and "cannot listen" not in one.note else 0
         log = self._log(one.id)
         if log.exists():
-            log.replace(log.with_suffix(".before.log"))
+            log.replace(_before(log))
         environment = {name: value for name, value in os.environ.items() if name != TOKEN}
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             child = subprocess.Popen(
                 self.command(self.root, wanted, port),
                 stdin=subprocess.DEVNULL,
@@ -207,6 +212,7 @@ class Supervisor:
         self.children[child.pid] = child
         watched.process = processes.identity_of(child.pid) or Identity(child.pid, -1)
         watched.told_to_stop = watched.killed = False
+        watched.found_at = ""
         one.pid = child.pid
         watched.enter("starting", now)
 
@@ -214,8 +220,9 @@ class Supervisor:
         one = watched.shown
         said = self._log(one.id).read_text(errors="replace") if self._log(one.id).exists() else ""
         line = next((line for line in said.splitlines(keepends=True) if line.startswith("listening on ")), "")
-        if line.endswith("\n") and _answers(f"{line.split()[2]}/health"):
-            one.url, one.note = line.split()[2], ""
+        url = line.split()[2] if line.endswith("\n") else watched.found_at
+        if url and _answers(f"{url}/health"):
+            one.url, one.note = url, ""
             watched.enter("up", now)
             print(f"replica {one.id} is up: {one.url}, process {one.pid}", flush=True)
         elif now - watched.since > START_LIMIT and watched.process:
@@ -227,6 +234,7 @@ class Supervisor:
         watched.asked_at = now
         if now - watched.since >= CALM_AFTER:
             watched.shown.failures = 0
+        _keep_small(self._log(watched.shown.id))
         if _answers(f"{watched.shown.url}/live"):
             watched.answered_at = now
         elif now - watched.answered_at > HUNG_AFTER and watched.process:
@@ -252,6 +260,20 @@ def _answers(url: str) -> bool:
             return True
     except (URLError, OSError, ValueError):
         return False
+
+
+def _before(log: Path) -> Path:
+    return log.with_suffix(".before.log")
+
+
+def _keep_small(log: Path) -> None:
+    """What it said so far goes to the file before; the replica goes on writing at the end of an empty one."""
+    try:
+        if log.stat().st_size > LARGEST_LOG:
+            shutil.copyfile(log, _before(log))
+            os.truncate(log, 0)
+    except OSError as error:
+        print(f"{log} grows: {error}", flush=True)
 
 
 def _last_line(log: Path) -> str:

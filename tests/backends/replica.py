@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if "said" in self.path:
+            print("asked", flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -95,8 +95,11 @@ def test_up_quickly_down_slowly():
 
 def test_by_latency_one_replica_at_a_time():
     target = Target(1, 8, p99=0.2)
-    right = [right_number(target, 3, Reading(0, 99, p99)) for p99 in (0.3, 0.2, 0.15, 0.1, 0.05, None)]
-    assert right == [4, 3, 3, 3, 2, 2]
+    right = [right_number(target, 3, Reading(0, 99, p99)) for p99 in (0.3, 0.2, 0.15, 0.1, 0.05)]
+    assert right == [4, 3, 3, 3, 2]
+    # A model that hangs answers nothing either.
+    assert right_number(target, 3, Reading(0, 0, None)) == 2
+    assert right_number(target, 3, Reading(0, 1, None)) == 3
     # Either of two targets is enough for more; fewer need both.
     target = Target(1, 8, in_flight=4.0, p99=0.2)
     assert [right_number(target, 3, Reading(0, n, 0.3)) for n in (1, 12, 20)] == [4, 4, 5]

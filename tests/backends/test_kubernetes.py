@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_an_autoscaler_owns_the_number_and_follows_the_proxy():
     found = by_kind(FULL)
     assert "replicas" not in found["Deployment"]["spec"]
     spec = found["HorizontalPodAutoscaler"]["spec"]
-    assert spec["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"] == "churn-v3-1-x"
+    assert spec["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"] == FULL.called
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
     in_flight, p99 = [each["external"] for each in spec["metrics"]]
     assert in_flight["metric"] == {
@@ -78,7 +79,19 @@ def test_an_autoscaler_owns_the_number_and_follows_the_proxy():
         found["Deployment"]["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
         == "registry"
     )
-    assert FULL.url == "http://churn-v3-1-x.ml.svc:8000"
+    assert FULL.url == f"http://{FULL.called}.ml.svc:8000"
+
+
+def test_each_version_has_a_name_of_its_own_that_kubernetes_takes():
+    versions = ["v3", "V3", "v3.1", "v3-1", "v3_1", "v" * 64, "v" * 63 + "w", "3", "v3-", "v3."]
+    found = [OnKubernetes("churn", version, "i") for version in versions]
+    assert found[0].called == "churn-v3"
+    assert len({one.called for one in found}) == len(versions)
+    assert OnKubernetes("3churn", "v3", "i").called.startswith("m-3churn-v3-")
+    for one in found:
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", one.called)
+        for label in manifests(one)[0]["metadata"]["labels"].values():
+            assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", label) or len(label) == 64
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from crossfade_backends.routing_edits import (
     with_backend,
     with_endpoints,
     with_rollout,
+    with_split,
     without_backend,
-    without_rollout,
+    without_rollouts,
 )
 from crossfade_backends.routing_file import EditError, cut, flow, put, values
 
@@ -108,7 +109,7 @@ def test_the_words_of_an_operator_stay(path: Path):
     route = values(text)["routes"][0]["name"]
     after = edited(
         text,
-        lambda text: with_backend(text, "churn-v9", [A, B], "v9"),
+        lambda text: with_backend(text, "churn-v9", [A, B], "churn/v9"),
         lambda text: with_endpoints(text, backend, [C], ()),
         lambda text: with_rollout(
             text, route, {"strategy": "canary", "champion": backend, "challenger": "churn-v9"}, {backend: 1.0}
@@ -118,7 +119,8 @@ def test_the_words_of_an_operator_stay(path: Path):
     assert values(after)["routes"][0]["split"] == {backend: "100%"}
     back = edited(
         after,
-        lambda text: without_rollout(text, route, {backend: 1.0}),
+        lambda text: without_rollouts(text, route, "churn-v9"),
+        lambda text: with_split(text, route, {backend: 1.0, "churn-v9": 0.0}),
         lambda text: without_backend(text, "churn-v9", [A, B, "http://other"]),
         lambda text: with_endpoints(text, backend, (), [C]),
     )
@@ -149,6 +151,30 @@ def test_endpoints_of_others_stay_as_they_are():
         with_endpoints(f"backends: {{m: {{endpoints: {A}}}}}", "m", [B], [])
         == f"backends: {{m: {{endpoints: [{A}, {B}]}}}}"
     )
+
+
+def test_a_new_backend_says_which_version_it_is():
+    text = with_backend("backends: {}\n", "churn-3", [A], "churn/3")
+    assert text == f'backends: {{churn-3: {{endpoints: [{A}], version: "3", health: {{path: /health}}}}}}\n'
+    assert yaml.safe_load(text)["backends"]["churn-3"]["version"] == "3"
+    text = with_backend("registry: {kind: folder}\nbackends: {}\n", "churn-3", [A], "churn/3")
+    assert values(text)["backends"]["churn-3"]["registry"] == "churn/3"
+    assert with_backend(text, "churn-3", [B], "churn/3") == text.replace(A, f"{A}, {B}")
+
+
+def test_rollouts_of_others_stay():
+    one = "{champion: a, challenger: b}"
+    text = f"routes:\n  - name: churn\n    rollout:\n      - {one}\n      - {{champion: a, challenger: c}}  # mine\n"
+    assert without_rollouts(text, "churn", "c") == text.replace(
+        "      - {champion: a, challenger: c}  # mine\n", ""
+    )
+    assert without_rollouts(text, "churn", "x") == text
+    assert values(without_rollouts(text, "churn", "a")) == {"routes": [{"name": "churn"}]}
+    assert (
+        without_rollouts(f"routes: [{{name: churn, rollout: {one}}}]", "churn", "b")
+        == "routes: [{name: churn}]"
+    )
+    assert without_rollouts("routes: [{name: churn}]", "churn", "b") == "routes: [{name: churn}]"
 
 
 def test_lists_of_lines_and_anchors():

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from crossfade_backends import processes
+from crossfade_backends import supervisor as supervisor_module
 from crossfade_backends.deployments import (
     SEEN,
     TOKEN,
@@ -116,6 +118,31 @@ def test_what_is_wanted_runs_and_what_is_killed_comes_back_at_its_address(scene:
 
 def has_failed(times: int, seen: Seen) -> bool:
     return [one.failures for one in seen.replicas] == [times]
+
+
+def test_a_log_that_grows_is_begun_anew_and_its_replica_is_still_found(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor_module, "LARGEST_LOG", 1000)
+    scene.want(1)
+    scene.begin()
+    one = scene.settled().replicas[0]
+    log = scene.folder / "replica-1.log"
+    with log.open("ab") as file:
+        file.write(b"a line\n" * 1000)
+    scene.clock.added += 10
+    scene.until(lambda seen: log.stat().st_size == 0)
+    assert (scene.folder / "replica-1.before.log").stat().st_size > 7000
+    scene.begin()
+    after = scene.settled().replicas[0]
+    assert (after.url, after.pid) == (one.url, one.pid)
+    ask(f"{one.url}/health?said")
+    assert log.read_text() == "asked\n"  # it goes on at the end
+
+
+def ask(url: str) -> None:
+    with urlopen(url, timeout=TIMEOUT):
+        return
 
 
 def test_what_keeps_ending_is_started_less_and_less_often(scene: Scene):

@@ -16,6 +16,7 @@ import pytest
 from crossfade_backends.data import as_request, draw_sample
 from crossfade_backends.deployments import LOG
 from crossfade_backends.processes import identity_of
+from crossfade_backends.registry import MODEL_FILE, read_metadata
 from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 from tests.scenarios.test_batch import python
 
@@ -65,7 +66,11 @@ class Deployed:
         self.registry, self.proxy = folder / "models", proxy
 
     async def say(self, *words: str, code: int = 0) -> str:
-        admin = ("--admin", f"http://127.0.0.1:{self.proxy.admin_port}") if words[0] != "info" else ()
+        admin = (
+            ("--admin", f"http://127.0.0.1:{self.proxy.admin_port}")
+            if words[0] not in ("info", "supervise")
+            else ()
+        )
         found, said = await python(
             "crossfade_backends.models", *words, *admin, "--registry", str(self.registry)
         )
@@ -84,6 +89,9 @@ class Deployed:
     async def endpoints(self, backend: str) -> list[str]:
         return [each["url"] for each in (await self.proxy.get(f"/api/v1/backends/{backend}"))["endpoints"]]
 
+    def history(self, version: str) -> list[tuple[str, str]]:
+        return [(one.stage, one.by) for one in read_metadata(self.registry, "churn", version).history]
+
     def supervisor(self, backend: str) -> int:
         log = (self.registry / ".deployments" / backend / LOG).read_text()
         lines = [line for line in log.splitlines() if line.startswith("supervisor of ")]
@@ -95,7 +103,8 @@ async def deployed(tmp_path: Path) -> AsyncIterator[Deployed]:
     registry = tmp_path / "models"
     assert (await python("crossfade_backends.train", "--registry", str(registry), "--rows", "2000"))[0] == 0
     old = Model("old")
-    proxy = Proxy(tmp_path, f"backends:\n{ROUTE.replace('PORT', str(old.port))}")
+    known = f"registry: {{kind: folder, uri: {registry}, interval: 500ms}}\n"
+    proxy = Proxy(tmp_path, f"{known}backends:\n{ROUTE.replace('PORT', str(old.port))}")
     scene = Deployed(tmp_path, proxy)
     async with running(old, proxy):
         try:
@@ -132,10 +141,15 @@ async def test_a_version_is_deployed_scaled_and_undeployed_and_nothing_is_lost(
             return bool((await proxy.rollout())["phase"] == "promoted")
 
         await wait_until(is_promoted, "the version is promoted")
+        await wait_until(
+            lambda: deployed.history("v3") == [("production", "crossfade")], "it is in production"
+        )
         assert "sends it 1 of its requests" in await deployed.say("undeploy", "churn@v3", code=1)
         await it_is_scaled(deployed, load)
     assert load.failures == []
     assert load.answers["v3"] and load.answers["old"]
+    await one_that_cannot_be_loaded_leaves_nothing(deployed)
+    await what_the_proxy_has_not_loaded_is_not_edited(deployed)
     await another_comes_and_goes(deployed)
     await another_comes_and_goes_on_kubernetes(deployed, kubectl)
 
@@ -155,6 +169,10 @@ async def supervisor_and_replica_are_killed(deployed: Deployed) -> None:
         return bool(one["state"] == "up" and one["pid"] not in (0, first["pid"]))
 
     await wait_until(is_back, "the replica is back")
+    os.kill(deployed.supervisor("churn-v3"), signal.SIGKILL)
+    assert await deployed.say("supervise", "--once") == "churn-v3: a supervisor is started\n"
+    [again] = await deployed.info()
+    assert again["supervisor"] == "runs"
 
 
 async def it_is_scaled(deployed: Deployed, load: Load) -> None:
@@ -168,6 +186,26 @@ async def it_is_scaled(deployed: Deployed, load: Load) -> None:
     assert await deployed.endpoints("churn-v3") == grown[:1]
     assert [identity_of(pid) is not None for pid in pids] == [True, False, False]
     await load.wait_for_answers(100)
+
+
+async def one_that_cannot_be_loaded_leaves_nothing(deployed: Deployed) -> None:
+    before = deployed.proxy.file.read_text()
+    with (deployed.registry / "churn" / "v2" / MODEL_FILE).open("ab") as file:
+        file.write(b"more")
+    said = await deployed.say("deploy", "churn@v2", code=1)
+    assert "replica 1 is waiting ended, 3 times in a row: error: " in said and "SHA-256" in said
+    assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
+    assert deployed.proxy.file.read_text() == before
+
+
+async def what_the_proxy_has_not_loaded_is_not_edited(deployed: Deployed) -> None:
+    other = deployed.proxy.folder / "other.yaml"
+    other.write_text(
+        deployed.proxy.file.read_text() + "  - {name: more, match: {path: /more}, split: {old: 100%}}\n"
+    )
+    said = await deployed.say("deploy", "churn@v4", "--strategy", "none", "--config", str(other), code=1)
+    assert f"the proxy does not run by {other} as it is now" in said
+    assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
 
 
 async def another_comes_and_goes(deployed: Deployed) -> None:
