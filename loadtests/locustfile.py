@@ -3,7 +3,8 @@
     locust -f loadtests/locustfile.py --headless -u 50 -r 25 -t 60s -H http://127.0.0.1:8080
 
 Environment: CROSSFADE_ADMIN_URL (http://127.0.0.1:9901), CROSSFADE_ADMIN_TOKEN, CROSSFADE_ROUTE
-(churn), CROSSFADE_CUSTOMERS (4000). The exit code is 1 if a law is broken (loadtests/laws.py).
+(churn), CROSSFADE_CUSTOMERS (4000). The exit code is 1 if a law is broken (loadtests/laws.py), or if the p99
+is above what the `slo` of the route allows (loadtests/latency.py).
 
 Rule: a customer has at most one request in flight, so that answers arrive in the order of the requests.
 All users are in one process, because the check needs all answers.
@@ -22,6 +23,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.admin import AdminApi, state_of
 from loadtests.customers import Customer, customer
+from loadtests.latency import judge_latency
 from loadtests.laws import AnswerLog, Finding, judge
 
 _ANSWERED_BY = "x-crossfade-backend"
@@ -106,8 +108,12 @@ def read_route(environment: Environment, **_: object) -> None:
 def check_laws(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner | WorkerRunner):
         return
+    total = environment.stats.total
+    p99 = (total.get_response_time_percentile(0.99) or 0) / 1000
     try:
         findings = pool.findings()
+        if pool.before is not None:
+            findings.append(judge_latency(pool.before, total.num_requests, p99))
     except OSError as error:
         findings = [Finding("end", False, f"the admin API could not be read: {error}")]
     for finding in findings:

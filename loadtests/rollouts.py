@@ -79,7 +79,7 @@ class Rollout:
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         self.world = world
         self.config = RolloutConfig.model_validate(SETTINGS | world.settings)
-        plan = expand(self.config, world.scored > 0)
+        plan = self.plan = expand(self.config, world.scored > 0)
         self.holds = sum(step.hold for step in plan.steps)
         self.horizon = world.horizon or 1.5 * self.holds + plan.watch
         self.is_timed = any(check.metric == "latency" for check in plan.checks)
@@ -110,9 +110,7 @@ class Rollout:
         return histogram_of(self.traffic.durations(BEFORE))
 
     def update(self) -> None:
-        self.runtime.update(
-            self.config, self.state, self.evidence, self.world.customers > 0, {}, self.world.scored > 0
-        )
+        self.runtime.update(self.config, self.plan, self.state, self.evidence, self.world.customers > 0, {})
 
     @property
     def weight(self) -> float:

@@ -396,6 +396,24 @@ def test_labels_of_mirrored_pairs_answer_a_mirror_step(check: str, answers: bool
     assert bool(found) is not answers
 
 
+@pytest.mark.parametrize(
+    ("slo", "check", "answers"),
+    [
+        ("slo: batch\n    ", "error_rate, max_increase: 1%", True),
+        ("", "error_rate, max_increase: 1%", False),
+        ("slo: batch\n    ", "latency, quantile: p99, max_ratio: 2", False),
+    ],
+)
+def test_the_class_of_latency_is_a_check_of_mirror_steps_where_no_check_is_of_latency(
+    slo: str, check: str, answers: bool
+):
+    written = text(
+        route=slo + LABELS.format(check, "score: s").replace("canary", "shadow") + "\n    retry: {pure: true}"
+    )
+    found = errors(written)
+    assert [("mirror steps need a check" in said) for said in found] == [True] * (not answers)
+
+
 @pytest.mark.parametrize("metric", ["kpi, name: k, min: 1", "accuracy, min: 0.9"])
 def test_a_check_of_feedback_on_a_route_without_feedback_gives_a_warning(metric: str):
     rollout = f"rollout: {{strategy: canary, champion: a, challenger: b, checks: [{{metric: {metric}}}]}}\n    prediction: {{score: s}}"

@@ -112,6 +112,23 @@ async def test_a_plan_is_edited_in_place(old, new, words):
     await assert_replayed(harness)
 
 
+async def test_another_class_of_latency_is_another_check():
+    harness, without = (
+        Harness(),
+        CANARY.replace("        - {metric: latency, quantile: p90, max: 500ms}\n", ""),
+    )
+    await harness.load(without + "    slo: interactive\n")
+    await harness.run(14)
+    before = len(await harness.decisions())
+    await harness.load(without + "    slo: batch\n")
+    assert [(d.action, d.reason) for d in (await harness.decisions())[before:]] == [
+        ("edit", "check p99 latency <= 50ms → p99 latency <= 5s; nobody moves"),
+        ("edit", "slo: interactive → batch; nobody moves"),
+    ]
+    assert harness.weights == {"v2": 5000, "v3": 5000}
+    await assert_replayed(harness)
+
+
 def test_keys_that_a_state_of_before_does_not_have_are_no_edit():
     config = loaded(
         CANARY.replace(

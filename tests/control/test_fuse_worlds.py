@@ -17,6 +17,7 @@ from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import FUSE
 from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import RolloutState
+from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import Cell, outcome_of
 
@@ -88,7 +89,7 @@ def rollout_with_fuse(share: float, **fuse: float) -> RolloutRuntime:
     evidence.open("r", 2, 0, share)
     runtime = RolloutRuntime()
     state = RolloutState("r", "canary", "v2", "v3", "i", (), 0.0, 0.0, 0.0, 0.0, begun=True)
-    runtime.update(config, state, evidence, True, {})
+    runtime.update(config, expand(config), state, evidence, True, {})
     runtime.state = state
     return runtime
 

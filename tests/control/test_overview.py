@@ -127,3 +127,13 @@ async def test_alarms() -> None:
     assert row(harness).alarms == []
     harness.controller.state.route("churn").drifting = ["score"]
     assert row(harness).alarms == ["drift of score"]
+
+
+async def test_the_target_of_a_route_is_that_of_its_class() -> None:
+    harness = await harness_at(
+        CANARY.replace("    fallback: v2\n", "    fallback: v2\n    slo: relaxed\n") + PLAIN
+    )
+    assert (row(harness).latency_target, row(harness, 1).latency_target) == (0.5, None)
+    churn, other = harness.views.routes()
+    assert (churn.slo, churn.latency_target) == ("relaxed", 0.5)
+    assert (other.slo, other.latency_target) == (None, None)

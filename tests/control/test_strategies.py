@@ -187,3 +187,19 @@ async def test_cut_after_cuts_requests_in_flight_to_an_aborted_challenger(key: s
     await harness.controller.command("churn", Verb.RETRY, "api:kim", harness.now)
     await harness.tick(400)
     assert (harness.route.cuts, harness.weights) == ((), {"v2": 9500, "v3": 500})
+
+
+SLOW = {"v2": 0.05, "v3": 0.3}  # seconds, of each answer
+
+
+@pytest.mark.parametrize(("slo", "phase"), [("standard", "aborted"), ("relaxed", "progressing")])
+async def test_the_class_of_a_route_ends_a_challenger_that_is_too_slow_for_it(slo: str, phase: str) -> None:
+    harness = Harness()
+    yaml = CANARY.replace("        - {metric: latency, quantile: p90, max: 500ms}\n", f"    slo: {slo}\n")
+    await harness.load(yaml)
+    harness.latency = SLOW
+    await harness.run(9)
+    assert harness.rollout.phase == phase
+    last = (await harness.decisions())[-1]
+    assert ("p99 latency <= 200ms" in last.reason) is (phase == "aborted")
+    assert replayed(journal(harness.store)).differences == []

@@ -24,7 +24,7 @@ def rollout(*findings: Finding, phase: Phase = Phase.PROGRESSING, **keys: Any) -
         "r", "canary", "v2", "v3", "i", expand(config).steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True
     )
     made = RolloutRuntime()
-    made.update(config, state, Evidence("v2", "v3"), True, {})
+    made.update(config, expand(config), state, Evidence("v2", "v3"), True, {})
     made.verdicts = findings
     return made
 

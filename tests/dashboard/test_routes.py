@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.control.harness import CANARY
 from tests.dashboard.browser import PHONE, TIMEOUT, is_within_its_width, opened
 from tests.dashboard.sites import ROUTES, busy_site, many_routes
 
@@ -59,3 +60,20 @@ async def test_a_phone_shows_all_without_scrolling_sideways(browser: Browser) ->
         await page.get_by_role("link", name="churn").click()
         await expect(page.get_by_text("error_rate <= 5%").first).to_be_visible(timeout=TIMEOUT)
         assert await is_within_its_width(page)
+
+
+async def test_a_p99_above_the_class_of_its_route_is_marked_and_the_target_is_said(browser: Browser) -> None:
+    expect.set_options(timeout=TIMEOUT)
+    routes = CANARY.replace("    fallback: v2\n", "    fallback: v2\n    slo: interactive\n")
+    async with busy_site(routes) as site, opened(browser, site.url + "/") as page:
+        site.harness.latency = {"v2": 0.3, "v3": 0.3}
+        await site.harness.run(20)
+        await expect(page.get_by_title("the target is 50 ms")).to_have_class("wait")
+        await page.get_by_role("link", name="churn").click()
+        await expect(page.get_by_text("interactive: p99 within 50 ms")).to_be_visible()
+        over_time = page.get_by_role("region", name="Over time")
+        await expect(over_time.get_by_text("target 50 ms")).to_have_count(1)  # of the latency alone
+        await over_time.get_by_role("button", name="5 min", exact=True).click()
+        await expect(over_time.get_by_role("button", name="5 min", exact=True)).to_have_attribute(
+            "aria-pressed", "true"
+        )

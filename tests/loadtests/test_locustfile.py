@@ -31,9 +31,9 @@ SALT = salt_of("churn")
 class FakeProxy(ThreadingHTTPServer):
     """The proxy and its admin API on one port."""
 
-    def __init__(self, sticky: bool = True, grows_after: int = 0) -> None:
+    def __init__(self, sticky: bool = True, grows_after: int = 0, target: float = 60.0) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.sticky, self.grows_after = sticky, grows_after
+        self.sticky, self.grows_after, self.target = sticky, grows_after, target
         self.ledger = new_ledger({"churn-v2": 7000, "churn-v3": 3000}, SALT)
         self.decisions: list[dict[str, object]] = []
         self.requests: Counter[str] = Counter()
@@ -59,6 +59,8 @@ class FakeProxy(ThreadingHTTPServer):
             "split": self.split(),
             "ledger_version": self.ledger.version,
             "fallback": "churn-v2",
+            "slo": "standard",
+            "latency_target": self.target,
             "backends": {
                 n: {"role": "member", "requests": self.requests[n], "fell_back": 0}
                 for n in self.ledger.backends
@@ -126,7 +128,16 @@ def test_the_exit_code_is_0_if_the_laws_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"split: held \(of \d+ customers churn-v2 \d+, expected", done.stdout)
     assert "stickiness: held (the ledger did not change" in done.stdout
+    assert re.search(r"latency: held \(p99 \d+ ms of \d+ requests; standard allows 60000 ms\)", done.stdout)
     assert "/predict by churn-v3" in done.stdout + done.stderr
+
+
+def test_the_exit_code_is_1_if_the_p99_is_above_the_class_of_the_route() -> None:
+    with serving(FakeProxy(target=1e-6)) as url:
+        done = run_locust(url)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "stickiness: held" in done.stdout
+    assert re.search(r"latency: BROKEN \(p99 \d+ ms of \d+ requests; standard allows 0 ms\)", done.stdout)
 
 
 def test_the_exit_code_is_1_if_stickiness_is_broken() -> None:

@@ -15,7 +15,7 @@ from crossfade.config.rollout import Strategy
 from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Fuse, Plan
 from crossfade.rollout.strategy import PRESETS, check_of, checks_for_step, expand, split_for_step
-from crossfade.scale import WHOLE
+from crossfade.scale import LATENCY_TARGETS, WHOLE
 
 
 def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:
@@ -98,6 +98,20 @@ def test_settings_of_the_operator_replace_the_preset():
     assert plan.steps == (Step(1000, 5.0, False, 9), Step(9000, 0.0, True, 30))
     assert (plan.checks, plan.fuse, plan.alpha) == ((check_of(check),), None, 0.05)
     assert (plan.watch, plan.max_step_time, plan.on_undecided) == (60, 90, "abort")
+
+
+LATENCY = CheckConfig(metric="latency", quantile=0.9, max_ratio=2)
+TITLES = {"interactive": "50ms", "standard": "200ms", "relaxed": "500ms", "batch": "5s"}
+
+
+@pytest.mark.parametrize("slo", [None, *LATENCY_TARGETS])
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("checks", [(), (CheckConfig(metric="requests", min=9),), (LATENCY,)])
+def test_the_class_of_a_route_is_a_check_where_none_is_of_latency(strategy, slo, checks):
+    without, found = (expand(rollout(strategy, checks=checks), slo=each) for each in (None, slo))
+    added = () if slo is None or LATENCY in checks else (f"p99 latency <= {TITLES[slo]}",)
+    assert [c.title for c in found.checks] == [*(c.title for c in without.checks), *added]
+    assert msgspec.structs.replace(found, checks=without.checks) == without
 
 
 @pytest.mark.parametrize(

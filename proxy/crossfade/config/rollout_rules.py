@@ -207,11 +207,13 @@ def _weight_at(step: Node, key: str) -> int:
 
 def _mirror_steps_without_check(document: Document) -> Iterator[Problem]:
     """Mirror steps would pass without evidence if all checks needed live traffic."""
+    with_target = {loc for loc, route in document.each("routes", "*") if route.child("slo")}
     for loc, rollout in document.each("routes", "*", "rollout", "*"):
         checks, steps = rollout.child("checks"), rollout.child("steps")
-        asks = [check for check in checks.elements if _applies_to_copies(check)] if checks else []
-        if checks is None or not checks.elements or asks:
+        if checks is None or not checks.elements or any(map(_applies_to_copies, checks.elements)):
             continue
+        if loc[:2] in with_target and "latency" not in [_text_at(c, "metric") for c in checks.elements]:
+            continue  # the target is a check of its own, with max
         mirrors = [step.child("mirror") for step in steps.elements] if steps else []
         if any(mirrors) or (steps is None and _text_at(rollout, "strategy") == "shadow"):
             message = (

@@ -214,7 +214,8 @@ class RouteConfig(Section):
     )
     slo: Literal["interactive", "standard", "relaxed", "batch"] | None = Field(
         default=None,
-        description="the class of the route's latency, for the summary: p99 within 50 ms, 200 ms, 500 ms or 5 s",
+        description="the class of the route's latency: p99 within 50 ms, 200 ms, 500 ms or 5 s; "
+        "a check of its rollouts that have none of latency",
     )
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")
     upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(

@@ -14,7 +14,7 @@ import msgspec
 from crossfade.config.model import Config, RouteConfig
 from crossfade.config.section import Section
 from crossfade.rollout.plan import Plan
-from crossfade.rollout.strategy import expand
+from crossfade.rollout.strategy import plans_of
 
 _ELSEWHERE = {"name", "split", "rollout", "renamed_from"}  # compared on their own, or not at all
 _SECRET = {"notify", "headers", "webhook", "secret"}  # keys whose values may hold credentials
@@ -49,7 +49,7 @@ def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
             settings[f"cut_after of {rollout.challenger}"] = rollout.cut_after
     return Applied(
         split=route.split,
-        plans={rollout.challenger: expand(rollout, route.predicts) for rollout in route.rollout},
+        plans=plans_of(route),
         versions={name: config.backends[name].version for name in _named_backends(route)},
         settings=settings,
         hashed_as=hashed_as,

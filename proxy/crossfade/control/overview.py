@@ -18,7 +18,7 @@ from crossfade.rollout.evidence import requests_not_abandoned
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import OWN
-from crossfade.scale import WHOLE
+from crossfade.scale import LATENCY_TARGETS, WHOLE
 from crossfade.stats.counts import SHADOW, Cell
 from crossfade.stats.histogram import Histogram
 
@@ -40,7 +40,7 @@ class OverviewRow(msgspec.Struct):
 
     `split`: fractions. `steps`: how many. `since`: wall time at which the step began. `time_left`: seconds until the step can end, at
     the present rate of requests, and `requests_left`: those that the challenger still needs; null where nobody can say. Rates and
-    `p99` (seconds) are of the last 10 s. `alarms`: what needs a look, in words.
+    `p99` (seconds) are of the last 10 s; `latency_target`: what the p99 should keep by the `slo` of the route, null without one. `alarms`: what needs a look, in words.
     """
 
     route: str
@@ -58,6 +58,7 @@ class OverviewRow(msgspec.Struct):
     requests_per_second: float
     error_share: float | None
     p99: float | None
+    latency_target: float | None
     alarms: list[str]
     rollouts: int
 
@@ -124,6 +125,7 @@ def _row(
         requests_per_second=recent.requests / seconds,
         error_share=recent.errors / answered if answered else None,
         p99=recent.duration.quantile(0.99),
+        latency_target=None if route.config.slo is None else LATENCY_TARGETS[route.config.slo],
         alarms=alarms(route, state),
         rollouts=len(route.rollouts),
     )

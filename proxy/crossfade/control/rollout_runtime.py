@@ -32,7 +32,6 @@ from crossfade.rollout.recommendation import (
 )
 from crossfade.rollout.ripe import Portion
 from crossfade.rollout.step_gate import GateAnswer
-from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
 from crossfade.stats.counts import (
@@ -85,11 +84,11 @@ class RolloutRuntime:
     def update(
         self,
         config: RolloutConfig,
+        plan: Plan,
         state: RolloutState,
         evidence: Evidence,
         sticky: bool,
         other_phases: dict[str, Phase],
-        predicts: bool = False,
     ) -> None:
         """Use a new configuration or state. Recent outcomes stay unless another attempt begins."""
         self.config, self.state, self.evidence, self.sticky, self.other_phases = (
@@ -100,7 +99,7 @@ class RolloutRuntime:
             other_phases,
         )
         # Of a promoted challenger the file may name another champion by now.
-        self.plan = replace(expand(config, predicts), champion=state.champion)
+        self.plan = replace(plan, champion=state.champion)
         if not evidence.strata:
             self._forget_outcomes()
         fix_limits(evidence, self.plan.checks)

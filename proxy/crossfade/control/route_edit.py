@@ -24,7 +24,7 @@ from crossfade.control.route_record import RouteRecord
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure, later
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under
-from crossfade.rollout.strategy import expand, split_for_step, state_with_split
+from crossfade.rollout.strategy import plans_of, split_for_step, state_with_split
 from crossfade.rollout.verdict import duration, percent
 from crossfade.routing.ledger import Ledger, moved_to, new_ledger, restore, reweigh, salt_of
 from crossfade.scale import WHOLE
@@ -60,7 +60,7 @@ class RouteEdit:
         self.record = adopted(old, config) if old else self._new_record()
         self.before = self.record.applied
         self.after = applied_of(route, config, self.before.hashed_as)
-        self.plans = {rollout.challenger: expand(rollout, route.predicts) for rollout in route.rollout}
+        self.plans = plans_of(route)
         self.restarted = set(self.after.restarted) - set(self.before.restarted)
         self.decisions: list[PlannedDecision] = []
 

@@ -13,6 +13,7 @@ from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, active_step
 from crossfade.rollout.recommendation import OUT, Lift, is_same
 from crossfade.rollout.ripe import Portion
+from crossfade.rollout.strategy import plans_of
 from crossfade.routing.compiling import Trial
 from crossfade.routing.snapshot import OWN, Limits, Role
 from crossfade.stats.counts import NONE_WAITING, Cell, WaitingBy
@@ -32,16 +33,17 @@ class RouteRuntime:
         """Use a new configuration or record."""
         self.config, self.record, self.evidence = config, record, evidence
         before, self.rollouts = self.rollouts, {}
-        for plan in config.rollout:
-            name = plan.challenger
+        plans = plans_of(config)
+        for rollout_config in config.rollout:
+            name = rollout_config.challenger
             rollout = self.rollouts[name] = before.get(name) or RolloutRuntime()
             rollout.update(
-                plan,
+                rollout_config,
+                plans[name],
                 record.rollouts[name],
                 evidence[name],
                 bool(config.sticky),
                 record.other_phases(name),
-                config.predicts,
             )
         self.share_lifts()
 

@@ -12,9 +12,9 @@ import msgspec
 from crossfade.control.decision_marks import IN_STEPS, Kpi, Mark
 from crossfade.control.history_file import DaySums, SumsBy
 from crossfade.control.history_points import COUNTED, LIVE, SEPARATOR
+from crossfade.scale import LATENCY_TARGETS
 from crossfade.stats.histogram import Histogram, bucket_of
 
-TARGETS = {"interactive": 0.05, "standard": 0.2, "relaxed": 0.5, "batch": 5.0}  # seconds, of the p99
 CAME_IN_CHARGE = ("promote", "rollback")
 CHANGES = ("promote", "abort", "rollback", "split")  # the last change is one of these
 
@@ -106,7 +106,7 @@ def _total(sums: Mapping[str, DaySums]) -> DaySums:
 
 
 def _latency(slo: str | None, durations: Histogram) -> LatencySummary:
-    target = None if slo is None else TARGETS[slo]
+    target = None if slo is None else LATENCY_TARGETS[slo]
     met = None
     if target is not None and durations.count:
         met = 1 - durations.above(bucket_of(target)) / durations.count

@@ -27,7 +27,6 @@ from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_edit import EDIT
 from crossfade.control.route_runtime import RouteRuntime
-from crossfade.control.route_summary import TARGETS
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
 from crossfade.control.seen import tag_of_config, tag_of_route
 from crossfade.control.served_clock import MIN_GAP, Gap
@@ -57,7 +56,7 @@ from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import where
 from crossfade.rollout.machine import Event, Phase, RolloutState, Step, active_step
 from crossfade.rollout.verdict import duration
-from crossfade.scale import OF_LABELS, WHOLE
+from crossfade.scale import LATENCY_TARGETS, OF_LABELS, WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
 NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what changes a route without a rollout
@@ -124,7 +123,9 @@ class Views:
             backends=self.backends(),
             max_in_flight={name: b.max_in_flight for name, b in state.config.config.backends.items()},
             latency_targets={
-                name: TARGETS[r.config.slo] for name, r in state.routes.items() if r.config.slo is not None
+                name: LATENCY_TARGETS[r.config.slo]
+                for name, r in state.routes.items()
+                if r.config.slo is not None
             },
             queues=sum_of_queues(worker.queues for worker in self.seam.workers()),
             rollouts=self.rollouts(now),
@@ -312,6 +313,8 @@ def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
         drift=route.drifting,
         labelled=_labelled(route),
         has_drift=config.drift is not None,
+        slo=config.slo,
+        latency_target=None if config.slo is None else LATENCY_TARGETS[config.slo],
     )
 
 

@@ -66,7 +66,8 @@ class RouteView(msgspec.Struct):
     """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit.
 
     `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`. `compared`: challengers of which there are
-    mirrored pairs, the latest first; `labelled`: names of labels, where there is feedback; `has_drift`: whether drift is watched for.
+    mirrored pairs, the latest first; `labelled`: names of labels, where there is feedback; `has_drift`: whether drift is watched for. `slo`: the
+    class of its latency, with its `latency_target` for the p99 in seconds; null where the file names none.
     """
 
     name: str
@@ -82,6 +83,8 @@ class RouteView(msgspec.Struct):
     compared: list[str] = []
     labelled: list[str] = []
     has_drift: bool = False
+    slo: str | None = None
+    latency_target: float | None = None
 
 
 class EndpointView(msgspec.Struct):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from msgspec.structs import replace
 
 from crossfade.config import units
-from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
+from crossfade.config.model import CheckConfig, RolloutConfig, RouteConfig, StepConfig
 from crossfade.config.rollout import LOSSES, SHARES, TIMES
 from crossfade.rollout.drift import OF_DRIFT, SCORE_DRIFT
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Check, Fuse, Goal, Plan
-from crossfade.scale import LEAST_CHANCE, WHOLE
+from crossfade.scale import LATENCY_TARGETS, LEAST_CHANCE, WHOLE
 
 if TYPE_CHECKING:
     from crossfade.config.rollout import Strategy
@@ -115,8 +115,13 @@ PRESETS: dict[Strategy, Preset] = {
 }
 
 
-def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
-    """`predicts`: the route's answers are read for predictions."""
+def plans_of(route: RouteConfig) -> dict[str, Plan]:
+    """Of each rollout of the route, by challenger, in the order of the file."""
+    return {each.challenger: expand(each, route.predicts, route.slo) for each in route.rollout}
+
+
+def expand(rollout: RolloutConfig, predicts: bool = False, slo: str | None = None) -> Plan:
+    """`predicts`: the route's answers are read for predictions. `slo`: its class of latency."""
     preset = PRESETS[rollout.strategy]
     steps = _steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
     if preset.approval or not steps[-1].weight:
@@ -128,7 +133,9 @@ def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
         champion=rollout.champion,
         challenger=rollout.challenger,
         steps=steps,
-        checks=tuple(check_of(c) for c in rollout.checks) or preset.checks + UNREADABLE * predicts,
+        checks=_with_target(
+            tuple(check_of(c) for c in rollout.checks) or preset.checks + UNREADABLE * predicts, slo
+        ),
         fuse=Fuse(fuse.consecutive_errors, fuse.error_share, fuse.of_last) if fuse else None,
         max_step_time=rollout.max_step_time,
         on_undecided=rollout.on_undecided,
@@ -139,6 +146,14 @@ def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
         holdback=holdback,
         primary=_goal_of(rollout),
     )
+
+
+def _with_target(checks: tuple[Check, ...], slo: str | None) -> tuple[Check, ...]:
+    """And the p99 of the route's class, where none of the checks is of latency."""
+    if slo is None or any(check.metric == "latency" for check in checks):
+        return checks
+    target = CheckConfig(metric="latency", quantile=0.99, max=LATENCY_TARGETS[slo])
+    return (*checks, check_of(target))
 
 
 def _goal_of(rollout: RolloutConfig) -> Goal | None:

@@ -56,7 +56,7 @@ function cells(row) {
     worst ? html`<${Worst} ...${worst}/>` : NOTHING,
     rate(row.requests_per_second),
     html`<span class=${tone}>${percent(row.error_share, 2)}</span>`,
-    duration(row.p99),
+    html`<${Latency} ...${row}/>`,
   ];
 }
 
@@ -71,6 +71,9 @@ function Worst({ verdict, check, margin, reason }) {
     <span class="clip">${check}</span>
     ${harm !== null && html`<span class="meter" role="img" aria-label="evidence of harm: ${percent(harm, 2)} of what proves it"><i class=${VERDICTS[verdict]} style=${{ width: `${harm * 100}%` }}></i></span>`}</span>`;
 }
+
+// A p99 above what the class of the route promises is marked.
+const Latency = ({ p99, latency_target }) => missing(latency_target) ? duration(p99) : html`<span class=${p99 > latency_target ? "wait" : ""} title="the target is ${duration(latency_target)}">${duration(p99)}</span>`;
 
 const textOf = ({ route, split, phase, challenger }) => [route, ...Object.keys(split), phase?.replace("_", " ") ?? "", challenger ?? ""].join(" ").toLowerCase();
 

@@ -6,7 +6,7 @@ import { now, useData } from "./client.js";
 import { Card, Name, addressOf } from "./parts.js";
 import { clock, count, duration, missing, percent, rate } from "./words.js";
 
-const SPANS = [["1 h", 3600], ["6 h", 6 * 3600], ["1 d", 86_400], ["7 d", 7 * 86_400], ["30 d", 30 * 86_400]];
+const SPANS = [["5 min", 300], ["15 min", 900], ["1 h", 3600], ["6 h", 6 * 3600], ["1 d", 86_400], ["7 d", 7 * 86_400], ["30 d", 30 * 86_400]];
 const POINTS = 400, HEIGHT = 150;
 const MARKED = { abort: "bad", rollback: "bad", promote: "good", pause: "wait" };
 
@@ -22,13 +22,14 @@ export const useHistory = (route, span) => useData(`history/${encodeURIComponent
 
 export const DEFAULT_SPAN = 3600;
 
-export function Plots({ history: { data, problem }, colour, span, setSpan }) {
+// `target`: of the p99, in seconds.
+export function Plots({ history: { data, problem }, target, colour, span, setSpan }) {
   const isDark = useDark();
   const picker = html`<span class="choice" role="group" aria-label="Time that is shown">${SPANS.map(([word, seconds]) => html`
     <button key=${word} type="button" aria-pressed=${span === seconds} onClick=${() => setSpan(seconds)}>${word}</button>`)}</span>`;
   return html`<${Card} id="plots" title="Over time" aside=${picker}>
     ${!data && html`<p class="soft">${problem?.message ?? "Loading …"}</p>`}
-    ${data && html`<div class="plots">${PLOTS.map(plot => html`<${Plot} key=${`${plot.key}${isDark}`} plot=${plot} history=${data} colour=${colour}/>`)}</div>`}
+    ${data && html`<div class="plots">${PLOTS.map(plot => html`<${Plot} key=${`${plot.key}${isDark}`} plot=${plot} target=${plot.quantiles ? target : null} history=${data} colour=${colour}/>`)}</div>`}
   <//>`;
 }
 
@@ -53,7 +54,7 @@ function linesOf(plot, history) {
     .filter(line => line.values?.some(value => !missing(value)));
 }
 
-function Plot({ plot, history, colour }) {
+function Plot({ plot, target, history, colour }) {
   const place = useRef(null), chart = useRef(null), [index, setIndex] = useState(null);
   const lines = useMemo(() => linesOf(plot, history), [plot, history]);
   const shape = lines.map(line => line.label).join();
@@ -61,7 +62,7 @@ function Plot({ plot, history, colour }) {
   decisions.current = history.decisions;
   useEffect(() => {
     if (!lines.length) return undefined;
-    const options = optionsOf(plot, lines, colour, place.current.clientWidth, setIndex, () => decisions.current);
+    const options = optionsOf(plot, lines, colour, place.current.clientWidth, setIndex, chart => drawBehind(chart, decisions.current, target));
     chart.current = new uPlot(options, [history.at, ...lines.map(line => line.values)], place.current);
     const watch = new ResizeObserver(([entry]) => chart.current?.setSize({ width: Math.floor(entry.contentRect.width), height: HEIGHT }));
     watch.observe(place.current);
@@ -70,11 +71,11 @@ function Plot({ plot, history, colour }) {
       chart.current.destroy();
       chart.current = null;
     };
-  }, [plot, shape]);
+  }, [plot, shape, target]);
   useEffect(() => chart.current?.setData([history.at, ...lines.map(line => line.values)]), [history]);
   const at = index ?? lastIndex(lines);
   return html`<figure class="plot">
-    <figcaption><h3>${plot.title}</h3><span class="soft">${index === null ? "now" : clock(history.at[index], now())}</span>
+    <figcaption><h3>${plot.title}</h3>${!missing(target) && html`<span class="soft">target ${duration(target)}</span>`}<span class="soft">${index === null ? "now" : clock(history.at[index], now())}</span>
       <span class="values">${lines.filter(line => !line.dashed).map(line => html`<span key=${line.label}><${Name} name=${line.label.replace(" p99", "")} colour=${colour[line.name] ?? "shadow"}/> <b>${plot.text(line.values[at])}</b></span>`)}</span></figcaption>
     ${lines.length ? html`<div ref=${place} class="canvas" role="img" aria-label=${spoken(plot, lines, at)}></div>` : html`<p class="soft">Nothing yet.</p>`}
     ${plot.key === "weight" && html`<${Marks} history=${history}/>`}
@@ -92,19 +93,20 @@ function spoken(plot, lines, at) {
   }).join("; ")}`;
 }
 
-function optionsOf(plot, lines, colour, width, setIndex, decisions) {
-  const style = getComputedStyle(document.documentElement), of = name => style.getPropertyValue(`--${name}`).trim();
-  const grid = { stroke: of("line"), width: 1 }, axis = { stroke: of("soft"), font: "11px system-ui, sans-serif", grid, ticks: { show: false } };
+const variable = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function optionsOf(plot, lines, colour, width, setIndex, draw) {
+  const grid = { stroke: variable("line"), width: 1 }, axis = { stroke: variable("soft"), font: "11px system-ui, sans-serif", grid, ticks: { show: false } };
   return {
     width, height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
     cursor: { sync: { key: "route" }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { y: { range: (_, __, most) => [0, Math.max((most ?? 0) * (plot.stepped ? 1 : 1.1), plot.least)] } },
     axes: [{ ...axis, space: 70, size: 24, values: (_, splits, __, ___, step) => splits.map(at => tick(at, step)) }, { ...axis, size: 58, space: 28, values: (_, splits) => splits.map(plot.text) }],
     series: [{}, ...lines.map(line => ({
-      stroke: of(colour[line.name] ?? "shadow"), width: line.dashed ? 1 : 1.75, dash: line.dashed ? [4, 4] : undefined,
+      stroke: variable(colour[line.name] ?? "shadow"), width: line.dashed ? 1 : 1.75, dash: line.dashed ? [4, 4] : undefined,
       points: { show: false }, paths: plot.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
     }))],
-    hooks: { setCursor: [chart => setIndex(chart.cursor.idx ?? null)], drawClear: [chart => drawMarks(chart, decisions(), of)] },
+    hooks: { setCursor: [chart => setIndex(chart.cursor.idx ?? null)], drawClear: [draw] },
   };
 }
 
@@ -116,18 +118,19 @@ function tick(at, step) {
   return `${two(time.getHours())}:${two(time.getMinutes())}${step < 60 ? `:${two(time.getSeconds())}` : ""}`;
 }
 
-// A line for each decision, behind the data.
-function drawMarks(chart, decisions, of) {
-  const { ctx, bbox } = chart;
+// Behind the data: a line for each decision, and one for the target where the scale reaches it.
+function drawBehind(chart, decisions, target) {
+  const { ctx, bbox: { left, top, width, height } } = chart, right = left + width, bottom = top + height;
+  const marks = decisions.map(each => ({ x: chart.valToPos(each.at, "x", true), tone: MARKED[each.action] ?? "soft" })).filter(({ x }) => x >= left && x <= right);
+  const lines = marks.map(({ x, tone }) => [tone, x, top, x, bottom]), y = missing(target) ? NaN : chart.valToPos(target, "y", true);
+  if (y >= top) lines.push(["bad", left, y, right, y]);
   ctx.save();
   ctx.setLineDash([3, 3]);
-  for (const each of decisions) {
-    const x = chart.valToPos(each.at, "x", true);
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = of(MARKED[each.action] ?? "soft");
+  for (const [tone, x, y, toX, toY] of lines) {
+    ctx.strokeStyle = variable(tone);
     ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
-    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.moveTo(x, y);
+    ctx.lineTo(toX, toY);
     ctx.stroke();
   }
   ctx.restore();

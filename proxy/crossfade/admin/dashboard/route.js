@@ -11,7 +11,7 @@ import { Labels } from "./labels.js";
 import { DEFAULT_SPAN, Plots, useHistory } from "./plots.js";
 import { Rollout } from "./rollout.js";
 import { Notice, SplitBar, addressOf, colours } from "./parts.js";
-import { count, percent } from "./words.js";
+import { count, duration, percent } from "./words.js";
 
 export function RoutePage({ name, decision }) {
   const path = encodeURIComponent(name);
@@ -27,7 +27,7 @@ export function RoutePage({ name, decision }) {
     <${Differences} found=${route.config_differs}/>
     ${route.drift.length > 0 && html`<${Notice} tone="wait" title="Drift">Inputs, scores or losses are no longer what they were: ${route.drift.join(", ")}.<//>`}
     ${found.map(rollout => html`<${Rollout} key=${rollout.challenger} rollout=${rollout} route=${route} colour=${colour} history=${history.data}/>`)}
-    <${Plots} history=${history} colour=${colour} span=${span} setSpan=${setSpan}/>
+    <${Plots} history=${history} target=${route.latency_target} colour=${colour} span=${span} setSpan=${setSpan}/>
     <${Backends} route=${route} colour=${colour} backends=${backends?.backends ?? []}/>
     <${Decisions} route=${name} chosen=${decision}/>
     ${route.compared.map(challenger => html`<${Comparison} key=${challenger} route=${name} challenger=${challenger} colour=${colour}/>`)}
@@ -48,6 +48,7 @@ function Heading({ route }) {
     route.sticky.length > 0 && `sticky by ${route.sticky.join(", ")}`,
     route.fallback && `fallback ${route.fallback}`,
     ...route.mirrors.map(mirror => `mirror ${percent(mirror.sample)} to ${mirror.to}`),
+    route.slo && `${route.slo}: p99 within ${duration(route.latency_target)}`,
     `ledger ${count(route.ledger_version)}`,
   ].filter(Boolean);
   return html`<div class="heading">
