@@ -1,31 +1,28 @@
 """The HTTP endpoints of one model server.
 
-A prediction runs `fault → body → model → answer`. A small body is scored on the event loop,
-because one row costs less than a switch to a thread; a large body is scored in a thread.
+A prediction runs `fault → body → model → answer`. A small body is scored on the event loop, together with
+others (`batching`), because one row costs less than a switch to a thread; a large body is scored in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from importlib.metadata import version as installed_version
-from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from crossfade_backends.batching import Batcher, BatchLimits
 from crossfade_backends.data import FloatArray
 from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch
-from crossfade_backends.inference import describe_model, describe_server, infer
+from crossfade_backends.inference import describe_model, describe_server, read_tensors
 from crossfade_backends.metrics import ServerMetrics
 from crossfade_backends.openapi import document
 from crossfade_backends.page_files import PageFiles
 from crossfade_backends.replies import json_reply, refuse
 from crossfade_backends.rows import parse_body
-from crossfade_backends.scoring import Distortion, ServedModel, predict_batch, predict_row
-
-Score = Callable[[bytes, ServedModel, Distortion], dict[str, Any]]
+from crossfade_backends.scoring import Read, ServedModel, answer_alone, read_batch, read_row
 
 # About a hundred rows.
 _MAX_INLINE_BYTES = 16 * 1024
@@ -39,13 +36,16 @@ DOCS = PageFiles("docs.html", "docs.js", "pages.css")
 class ModelServer:
     """`model` is None until it is loaded; `failure` is the error if it cannot be loaded."""
 
-    def __init__(self, name: str, version: str, faults: FaultSwitch, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, name: str, version: str, faults: FaultSwitch, metrics: ServerMetrics, limits: BatchLimits
+    ) -> None:
         self.name = name
         self.version = version
         self.faults = faults
         self.metrics = metrics
         self.model: ServedModel | None = None
         self.failure: str | None = None
+        self.batcher = Batcher(limits, self.score, metrics.observe_batch)
 
     def routes(self) -> list[web.RouteDef]:
         model, one_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -72,16 +72,16 @@ class ModelServer:
     # Predictions
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
-        return await self.predict_with_faults(request, predict_row)
+        return await self.predict_with_faults(request, read_row)
 
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        return await self.predict_with_faults(request, predict_batch)
+        return await self.predict_with_faults(request, read_batch)
 
     async def infer(self, request: web.Request) -> web.StreamResponse:
         self.check_model(request)
-        return await self.predict_with_faults(request, infer)
+        return await self.predict_with_faults(request, read_tensors)
 
-    async def predict_with_faults(self, request: web.Request, score: Score) -> web.StreamResponse:
+    async def predict_with_faults(self, request: web.Request, read: Read) -> web.StreamResponse:
         drawn = self.faults.draw()
         body = await request.read()
         if drawn.delay:
@@ -91,18 +91,23 @@ class ModelServer:
             await self.faults.released.wait()
         if drawn.ending is Ending.ERROR:
             raise refuse(self.faults.faults.error_status, "a fault was injected")
-        answer = await self.answer(score, body, drawn)
+        answer = await self.answer(read, body, drawn)
         return await _send_half(request, answer) if drawn.ending is Ending.CUT else answer
 
-    async def answer(self, score: Score, body: bytes, drawn: FaultDraw) -> web.Response:
+    async def answer(self, read: Read, body: bytes, drawn: FaultDraw) -> web.Response:
         model = self.loaded_model()
 
         def distort(scores: FloatArray) -> FloatArray:
             return self.metrics.observe_scores(drawn.distort(scores))
 
-        if len(body) <= _MAX_INLINE_BYTES:
-            return json_reply(score(body, model, distort))
-        return json_reply(await asyncio.to_thread(score, body, model, distort))
+        if len(body) > _MAX_INLINE_BYTES:
+            return json_reply(await asyncio.to_thread(answer_alone, read, body, model, distort))
+        question = read(body, model.metadata)
+        # A fault changes the scores of one request, so it comes after the batch.
+        return json_reply(question.answer(distort(await self.batcher.score(question.matrix))))
+
+    def score(self, matrix: FloatArray) -> FloatArray:
+        return self.loaded_model().score(matrix)
 
     def loaded_model(self) -> ServedModel:
         if self.model is None:

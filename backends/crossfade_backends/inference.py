@@ -16,9 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossfade_backends.data import FEATURES, FloatArray
+from crossfade_backends.registry import Metadata
 from crossfade_backends.replies import Refused, refuse
 from crossfade_backends.rows import LIMITS, MAX_ROWS, refusal
-from crossfade_backends.scoring import Distortion, ServedModel
+from crossfade_backends.scoring import Question, ServedModel
 
 _OUTPUT = "churn_probability"
 _FLOATS = ("FP64", "FP32")
@@ -64,18 +65,17 @@ def describe_model(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def infer(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+def read_tensors(body: bytes, metadata: Metadata) -> Question:
     request = parse_request(body)
     matrix = as_matrix(request.inputs)
     _check_values(matrix)
-    scores = distort(model.score(matrix))
-    output = {"name": _OUTPUT, "datatype": "FP64", "shape": [len(scores)], "data": scores.tolist()}
-    answer = {
-        "model_name": model.metadata.name,
-        "model_version": model.metadata.version,
-        "outputs": [output],
-    }
-    return answer if request.id is None else {**answer, "id": request.id}
+
+    def answer(scores: FloatArray) -> dict[str, Any]:
+        output = {"name": _OUTPUT, "datatype": "FP64", "shape": [len(scores)], "data": scores.tolist()}
+        content = {"model_name": metadata.name, "model_version": metadata.version, "outputs": [output]}
+        return content if request.id is None else {**content, "id": request.id}
+
+    return Question(matrix, answer)
 
 
 def parse_request(body: bytes) -> InferenceRequest:

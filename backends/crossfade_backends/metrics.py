@@ -18,6 +18,7 @@ from crossfade_backends.scoring import RISK_LEVELS, risk_level
 
 _SCORES = tuple(step / 20 for step in range(1, 21))
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 class ServerMetrics:
@@ -79,6 +80,23 @@ class ServerMetrics:
         )
         hashes = metadata.model_sha256, metadata.training_data_sha256
         info.labels(metadata.name, metadata.version, metadata.framework, *hashes).set(1)
+
+        self.batch_rows = Histogram(
+            "model_server_batch_rows",
+            "Rows that were scored together, of one request or several.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self.batch_wait = Histogram(
+            "model_server_batch_wait_seconds",
+            "How long the first row of a batch has waited until it was scored.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+
+    def observe_batch(self, rows: int, waited: float) -> None:
+        self.batch_rows.observe(rows)
+        self.batch_wait.observe(waited)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

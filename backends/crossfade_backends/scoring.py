@@ -67,27 +67,46 @@ def risk_level(probability: float) -> RiskLevel:
     return "medium" if probability < _HIGH_RISK else "high"
 
 
-def predict_row(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a body asks: its rows (n, 5), and the answer's content from their scores (n,)."""
+
+    matrix: FloatArray
+    answer: Callable[[FloatArray], dict[str, Any]]
+
+
+# Raises Refused for a body that is not valid.
+Read = Callable[[bytes, Metadata], Question]
+
+
+def read_row(body: bytes, metadata: Metadata) -> Question:
     row = parse_body(CustomerRow, body)
-    return _answer_rows([row], model, distort)[0]
+    return Question(as_matrix([row]), lambda scores: _predictions([row], metadata, scores)[0])
 
 
-def predict_batch(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
-    batch = parse_body(Batch, body)
-    predictions = _answer_rows(batch.rows, model, distort)
-    return {"predictions": predictions, "model_version": model.metadata.version}
+def read_batch(body: bytes, metadata: Metadata) -> Question:
+    rows = parse_body(Batch, body).rows
+
+    def answer(scores: FloatArray) -> dict[str, Any]:
+        return {"predictions": _predictions(rows, metadata, scores), "model_version": metadata.version}
+
+    return Question(as_matrix(rows), answer)
 
 
-def _answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
-    scores: list[float] = distort(model.score(as_matrix(rows))).tolist()
+def answer_alone(read: Read, body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+    question = read(body, model.metadata)
+    return question.answer(distort(model.score(question.matrix)))
+
+
+def _predictions(rows: list[CustomerRow], metadata: Metadata, scores: FloatArray) -> list[dict[str, Any]]:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [
         {
             "customer_id": row.customer_id,
             "churn_probability": score,
             "risk_level": risk_level(score),
-            "model_version": model.metadata.version,
+            "model_version": metadata.version,
             "prediction_timestamp": at,
         }
-        for row, score in zip(rows, scores, strict=True)
+        for row, score in zip(rows, scores.tolist(), strict=True)
     ]

@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from crossfade_backends.batching import MOST_ROWS, MOST_WAIT, BatchLimits
 from crossfade_backends.cors import Cors, parse_origin
 from crossfade_backends.faults import FaultSwitch
 from crossfade_backends.handlers import ModelServer
@@ -34,6 +35,7 @@ from crossfade_backends.train import DEFAULT_REGISTRY
 MAX_BODY = 8 * 1024 * 1024
 # Time for predictions in flight to finish after SIGTERM.
 _DRAIN_SECONDS = 10.0
+_BATCHING = BatchLimits()
 
 LOADED = web.AppKey("loaded", asyncio.Task[None])
 Load = Callable[[Path, str, str], ServedModel]
@@ -51,13 +53,14 @@ class ServerConfig:
     rate_limit: float | None = None  # requests a second of one client
     rate_burst: float | None = None
     request_log: str | None = None
+    batch: BatchLimits = _BATCHING
 
 
 def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Application:
     """`app[LOADED]` is a task that ends when the model is loaded, or raises the error of the load."""
     metrics = ServerMetrics(config.model, config.version)
     faults = FaultSwitch(config.seed)
-    server = ModelServer(config.model, config.version, faults, metrics)
+    server = ModelServer(config.model, config.version, faults, metrics, config.batch)
 
     async def load_model() -> None:
         try:
@@ -207,11 +210,44 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _parse_rows(text: str) -> int:
+    rows = int(text)
+    if not 1 <= rows <= MOST_ROWS:
+        raise argparse.ArgumentTypeError(f"{rows} is not in 1..{MOST_ROWS}")
+    return rows
+
+
+def _parse_wait(text: str) -> float:
+    """Milliseconds to seconds."""
+    wait = float(text) / 1000
+    if not 0 <= wait <= MOST_WAIT:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..{MOST_WAIT * 1000:.0f}")
+    return wait
+
+
+def _add_batching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-rows",
+        type=_parse_rows,
+        default=os.environ.get("CROSSFADE_MODEL_BATCH_ROWS", _BATCHING.rows),
+        metavar="N",
+        help="rows of different requests that are scored together at most (%(default)s); 1: each request alone",
+    )
+    parser.add_argument(
+        "--batch-wait",
+        type=_parse_wait,
+        default=os.environ.get("CROSSFADE_MODEL_BATCH_WAIT", "0"),
+        metavar="MS",
+        help="milliseconds that a row waits for others at most, where others are expected (%(default)s)",
+    )
+
+
 def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser = argparse.ArgumentParser(
         prog="python -m crossfade_backends.server",
         description="Serve one version of a model.",
-        epilog="The variables CROSSFADE_MODEL_REGISTRY, _NAME, _VERSION, _HOST and _PORT set the defaults.",
+        epilog="The variables CROSSFADE_MODEL_REGISTRY, _NAME, _VERSION, _HOST, _PORT, _BATCH_ROWS and _BATCH_WAIT "
+        "set the defaults.",
     )
     # argparse applies `type` to a string default, so values from the environment are checked too.
     env = os.environ
@@ -230,8 +266,10 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     )
     parser.add_argument("--seed", type=int, help="seed of the random draws of faults")
     _add_limits(parser)
+    _add_batching(parser)
     options = vars(parser.parse_args(arguments))
-    return ServerConfig(**{**options, "cors_origins": tuple(options["cors_origins"])})
+    batch = BatchLimits(options.pop("batch_rows"), options.pop("batch_wait"))
+    return ServerConfig(**{**options, "cors_origins": tuple(options["cors_origins"])}, batch=batch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import signal
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from crossfade_backends.batching import BatchLimits
 from crossfade_backends.handlers import DEAD_EXIT_CODE
 from crossfade_backends.registry import MODEL_FILE
 from crossfade_backends.server import ServerConfig, parse_config
@@ -122,6 +123,31 @@ def test_defaults_of_the_configuration(monkeypatch):
     config = parse_config(["--version", "v2"])
     assert config == ServerConfig(config.registry, "v2")
     assert str(config.registry) == "models"
+
+
+def test_limits_of_a_batch_come_from_flags_and_the_environment(monkeypatch):
+    monkeypatch.setenv("CROSSFADE_MODEL_BATCH_ROWS", "16")
+    monkeypatch.setenv("CROSSFADE_MODEL_BATCH_WAIT", "1.5")
+    assert parse_config(["--version", "v2"]).batch == BatchLimits(16, 0.0015)
+    assert parse_config(["--version", "v2", "--batch-rows", "1", "--batch-wait", "0"]).batch == BatchLimits(1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--batch-rows", "0", "0 is not in 1..1000"),
+        ("--batch-rows", "1001", "1001 is not in"),
+        ("--batch-rows", "1.5", "invalid"),
+        ("--batch-wait", "-1", "-1 is not in 0..1000"),
+        ("--batch-wait", "1001", "1001 is not in"),
+        ("--batch-wait", "nan", "nan is not in"),
+        ("--batch-wait", "2ms", "invalid"),
+    ],
+)
+def test_limits_of_a_batch_are_checked(capsys, flag, value, message):
+    with pytest.raises(SystemExit):
+        parse_config(["--version", "v2", f"{flag}={value}"])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade_backends.data import FEATURES, draw_sample
-from crossfade_backends.inference import describe_model, infer, parse_request
+from crossfade_backends.inference import describe_model, parse_request, read_tensors
 from crossfade_backends.replies import Refused
 from crossfade_backends.rows import MAX_ROWS
-from crossfade_backends.scoring import ServedModel, load_served_model
+from crossfade_backends.scoring import ServedModel, answer_alone, load_served_model
 from tests.backends.serving import TENSOR
 
 
@@ -24,7 +24,9 @@ def model(registry) -> ServedModel:
 
 
 def infer_json(model: ServedModel, inputs: Any, **more: Any) -> dict[str, Any]:
-    return infer(json.dumps({"inputs": inputs, **more}).encode(), model, lambda scores: scores)
+    return answer_alone(
+        read_tensors, json.dumps({"inputs": inputs, **more}).encode(), model, lambda scores: scores
+    )
 
 
 def by_feature(columns: list[list[Any]], **changes: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
+from crossfade_backends.batching import BatchLimits
 from crossfade_backends.faults import FaultSwitch
 from crossfade_backends.handlers import ModelServer
 from crossfade_backends.inference import InferenceRequest
@@ -48,8 +49,8 @@ def test_each_schema_is_one() -> None:
 
 
 def test_each_route_is_in_the_document() -> None:
-    routes = ModelServer("churn", "v3", FaultSwitch(None), ServerMetrics("churn", "v3")).routes()
-    served = {(route.method, route.path) for route in routes if route.path != PAGE_FILES}
+    server = ModelServer("churn", "v3", FaultSwitch(None), ServerMetrics("churn", "v3"), BatchLimits())
+    served = {(route.method, route.path) for route in server.routes() if route.path != PAGE_FILES}
     assert served == {(each.method, each.path) for each in OPERATIONS}
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from crossfade_backends.data import as_request, draw_sample
-from crossfade_backends.scoring import ServedModel, load_served_model, predict_batch, predict_row, risk_level
+from crossfade_backends.scoring import (
+    Distortion,
+    ServedModel,
+    answer_alone,
+    load_served_model,
+    read_batch,
+    read_row,
+    risk_level,
+)
+
+UNCHANGED: Distortion = lambda scores: scores  # noqa: E731
 
 
 @pytest.fixture(scope="module", params=["v2", "v3", "v4"])
@@ -28,11 +38,11 @@ def test_the_risk_level_follows_from_the_probability(probability, level):
 def test_a_row_gets_the_same_score_alone_and_in_a_batch(model):
     sample = draw_sample(300, 8)
     rows = [as_request(sample, index) for index in range(300)]
-    batch = predict_batch(json.dumps({"rows": rows}).encode(), model, lambda scores: scores)
+    batch = answer_alone(read_batch, json.dumps({"rows": rows}).encode(), model, UNCHANGED)
     expected = model.classifier.predict_proba(sample.features)[:, 1]
     assert batch["model_version"] == model.metadata.version
     for row, score, answer in zip(rows, expected, batch["predictions"], strict=True):
-        single = predict_row(json.dumps(row).encode(), model, lambda scores: scores)
+        single = answer_alone(read_row, json.dumps(row).encode(), model, UNCHANGED)
         assert single["churn_probability"] == score, "bit for bit"
         assert answer["churn_probability"] == score
         assert answer["customer_id"] == single["customer_id"] == row["customer_id"]
@@ -47,7 +57,7 @@ def test_every_risk_level_occurs(registry):
 
 def test_the_timestamp_is_the_current_time_in_utc(model):
     row = json.dumps(as_request(draw_sample(1, 1), 0)).encode()
-    answer = predict_row(row, model, lambda scores: scores)
+    answer = answer_alone(read_row, row, model, UNCHANGED)
     at = datetime.fromisoformat(answer["prediction_timestamp"])
     assert at.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
@@ -55,5 +65,5 @@ def test_the_timestamp_is_the_current_time_in_utc(model):
 
 def test_the_distortion_changes_probability_and_level(model):
     row = json.dumps(as_request(draw_sample(1, 1), 0)).encode()
-    answer = predict_row(row, model, lambda scores: np.full_like(scores, 0.61))
+    answer = answer_alone(read_row, row, model, lambda scores: np.full_like(scores, 0.61))
     assert (answer["churn_probability"], answer["risk_level"]) == (0.61, "high")
