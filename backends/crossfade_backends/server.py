@@ -160,7 +160,7 @@ async def _wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> i
         stop.cancel()
 
 
-def _parse_port(text: str) -> int:
+def parse_port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not in 0..65535")
@@ -260,7 +260,7 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser.add_argument("--host", default=env.get("CROSSFADE_MODEL_HOST", "127.0.0.1"))
     parser.add_argument(
         "--port",
-        type=_parse_port,
+        type=parse_port,
         default=env.get("CROSSFADE_MODEL_PORT", "8000"),
         help="0 selects a free port",
     )
