@@ -7,9 +7,13 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 TIMEOUT = 30.0  # seconds; the answer to a drain comes when all workers know it
+
+
+# Not by way of the HTTP proxy that the environment may name: models and the admin API are asked directly.
+DIRECT = build_opener(ProxyHandler({}))
 
 
 class ProxyError(Exception):
@@ -25,13 +29,19 @@ class AdminClient:
         self.url, self.token = url.rstrip("/"), token
 
     def get(self, *path: str) -> Any:
-        return json.loads(self._ask("GET", path))
+        return self._read(self._ask("GET", path))
 
     def post(self, *path: str, body: str = "{}", media: str = "application/json") -> Any:
-        return json.loads(self._ask("POST", path, body.encode(), media))
+        return self._read(self._ask("POST", path, body.encode(), media))
 
     def metrics(self) -> str:
         return self._ask("GET", ("metrics",))
+
+    def _read(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ProxyError(f"{self.url} is no admin API of Crossfade: its answer is no JSON") from None
 
     def _ask(self, method: str, path: tuple[str, ...], body: bytes | None = None, media: str = "") -> str:
         """Raises ProxyError."""
@@ -40,7 +50,7 @@ class AdminClient:
         fields |= {"Content-Type": media} if media else {}
         fields |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            with urlopen(Request(url, body, fields, method=method), timeout=TIMEOUT) as answer:
+            with DIRECT.open(Request(url, body, fields, method=method), timeout=TIMEOUT) as answer:
                 found: bytes = answer.read()
                 return found.decode()
         except HTTPError as refused:

@@ -31,6 +31,7 @@ from crossfade_backends.deployments import (
 from crossfade_backends.registry import Metadata
 from crossfade_backends.routing_edits import (
     change,
+    read,
     require_in_force,
     with_backend,
     with_rollout,
@@ -40,6 +41,7 @@ from crossfade_backends.routing_edits import (
 )
 
 RUNNING = ("progressing", "paused")
+GIVEN_UP = ("aborted", "rolled_back")
 _WAIT = 0.1
 
 
@@ -91,14 +93,14 @@ def entry_of(place: Place, given: Deployment) -> Entry:
     route = _route_of(status, given.route or given.metadata.name, bool(given.route))
     champion = _champion_for(status, route, backend) if given.strategy else ""
     file = file_of(place, status)
-    require_in_force(place.client, file, file.read_text())  # before anything is started
+    require_in_force(place.client, file, read(file))  # before anything is started
     return Entry(backend, route, champion, file)
 
 
 def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: Callable[[str], None]) -> None:
     """One edit of the routing file: the backend, and its rollout. Raises ProxyError or EditError."""
     backend, name = entry.backend, entry.route["name"]
-    rollout = {
+    wanted = {
         "strategy": given.strategy,
         "champion": entry.champion,
         "challenger": backend,
@@ -107,11 +109,17 @@ def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: C
 
     def edit(text: str) -> str:
         text = with_backend(text, backend, urls, f"{given.metadata.name}/{given.metadata.version}")
-        return with_rollout(text, name, rollout, entry.route["split"]) if entry.champion else text
+        return with_rollout(text, name, wanted, entry.route["split"]) if entry.champion else text
 
     change(place.client, entry.file, edit, lock_of(place.root))
     say(f"{entry.file}: backend {backend} is in it")
     if entry.champion:
+        for rollout in place.client.get("api", "v1", "status")["rollouts"]:
+            if (rollout["route"], rollout["challenger"]) == (name, backend) and rollout["phase"] in GIVEN_UP:
+                raise DeployError(
+                    f"route {name}: {backend} is {rollout['phase']} since an earlier attempt and gets no traffic; "
+                    f"`crossfade retry {name}` begins another one"
+                )
         say(f"route {name}: {given.strategy} of {backend} beside {entry.champion} has begun")
 
 

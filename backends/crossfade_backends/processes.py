@@ -50,15 +50,21 @@ def send(process: Identity, number: signal.Signals) -> None:
 
 
 def marked(name: str) -> dict[str, Identity]:
-    """Living processes with the variable in their environment, by its value. Those of other users are not seen."""
+    """Living processes with the variable in their environment, by its value. Those of other users are not seen.
+
+    Children have the environment of their parents, so the first that was started counts.
+    """
     prefix = f"{name}=".encode()
-    found = {}
+    found: dict[str, Identity] = {}
     for path in _PROC.glob("[0-9]*"):
         try:
             environment = (path / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
         value = next((each[len(prefix) :] for each in environment if each.startswith(prefix)), None)
-        if value is not None and (identity := identity_of(int(path.name))):
-            found[value.decode(errors="surrogateescape")] = identity
+        if value is None or (identity := identity_of(int(path.name))) is None:
+            continue
+        key = value.decode(errors="surrogateescape")
+        if key not in found or identity.started < found[key].started:
+            found[key] = identity
     return found

@@ -25,26 +25,34 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
     """Whether the edit changed anything. `lock`: a file that all who edit hold meanwhile. Raises EditError or ProxyError."""
     with locked(lock):
         file = file.resolve()
-        try:
-            before = file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EditError(f"{file} cannot be read: {error}") from None
+        before = read(file)
         after = edit(before)
         if after == before:
             return False
         require_in_force(client, file, before)
         if refused := _checked(client, after)["refused"]:
             raise ProxyError(f"the proxy refuses: {refused}")
-        if file.read_text() != before:
+        if read(file) != before:
             raise EditError(f"{file} was edited at the same time; nothing is changed")
         _replace(file, after)
         try:
             client.post("api", "v1", "reload")
         except ProxyError:
-            if file.read_text() == after:
+            if read(file) == after:
                 _replace(file, before)
             raise
         return True
+
+
+def read(file: Path) -> str:
+    """Raises EditError for what is no text of a mapping."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EditError(f"{file} cannot be read: {error}") from None
+    if not isinstance(values(text), dict):
+        raise EditError(f"{file} is no mapping of YAML")
+    return text
 
 
 def require_in_force(client: AdminClient, file: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crossfade_backends.admin_client import AdminClient, ProxyError
 from crossfade_backends.deployments import Replica, Routing, lock_of
-from crossfade_backends.routing_edits import change, urls_of, with_endpoints
+from crossfade_backends.routing_edits import change, read, urls_of, with_endpoints
 from crossfade_backends.routing_file import EditError
 
 RETRY = 1.0  # seconds until the proxy is asked again
@@ -41,6 +41,8 @@ class Serving:
             self.note = self._serve(self.client, routing, replicas)
         except (ProxyError, EditError, OSError) as error:
             self.note = str(error)
+        except (KeyError, TypeError, AttributeError) as error:
+            self.note = f"the file or an answer of the proxy is not as expected: {error!r}"
         if self.note:
             self.again_at = now + (RETRY if not self.note.startswith("drains") else 0.0)
         return self.note
@@ -48,7 +50,7 @@ class Serving:
     def _serve(self, client: AdminClient, routing: Routing, replicas: Sequence[Replica]) -> str:
         unknown = [one for one in replicas if one.url and not one.served]
         if unknown:  # whoever deployed it has written it into the file
-            there = urls_of(routing.file.read_text(), routing.backend)
+            there = urls_of(read(routing.file), routing.backend)
             for one in unknown:
                 one.served = one.url if one.url in there else ""
         for one in replicas:

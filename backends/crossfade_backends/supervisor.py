@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
 
 from crossfade_backends import processes
+from crossfade_backends.admin_client import DIRECT
 from crossfade_backends.deployments import (
     SEEN,
     TOKEN,
@@ -40,6 +40,7 @@ from crossfade_backends.serving import Serving
 
 MARK = "CROSSFADE_REPLICA"
 TICK = 0.1  # seconds between two looks
+AGAIN = 1.0  # seconds, after one that the machine did not let it end
 START_LIMIT = 120.0  # loading imports scikit-learn
 HUNG_AFTER = 30.0  # seconds without an answer of /live
 LOOK_AGAIN = 2.0  # seconds between two questions to a replica that is up
@@ -78,7 +79,7 @@ class Watched:
         self.again_at = now
         self.answered_at = self.asked_at = now
         self.found_at = (
-            ""  # of one that was found again, and has written so much since that its log no longer says where
+            ""  # of one found again, which may have written so much that its log no longer says it
         )
         self.told_to_stop = False
         self.killed = False
@@ -115,15 +116,24 @@ class Supervisor:
                 number = int(mark.removeprefix(prefix))
                 watched = found.setdefault(number, Watched(Replica(id=number, state="starting"), now))
                 watched.process, watched.found_at = process, watched.shown.url
-                watched.shown.pid = process.pid
         for watched in found.values():
+            watched.shown.pid = watched.process.pid if watched.process else 0
             leaves = watched.shown.state == "leaving"
             watched.shown.state = "leaving" if leaves else "starting" if watched.process else "waiting"
         return found
 
     def run(self) -> None:
-        while self.look():
-            time.sleep(TICK)
+        """Until nothing is wanted any more. A full disk, and a process that cannot be started, may pass."""
+        goes_on, said = True, ""
+        while goes_on:
+            try:
+                goes_on = self.look()
+                time.sleep(TICK)
+            except OSError as error:
+                if str(error) != said:
+                    said = str(error)
+                    print(f"cannot go on, and tries again: {said}", flush=True)
+                time.sleep(AGAIN)
 
     def look(self) -> bool:
         """False when nothing is wanted any more, and nothing is left."""
@@ -256,7 +266,7 @@ class Supervisor:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=2):
+        with DIRECT.open(url, timeout=2):
             return True
     except (URLError, OSError, ValueError):
         return False

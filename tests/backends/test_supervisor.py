@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -286,6 +287,56 @@ def test_a_process_is_known_by_its_start(monkeypatch: pytest.MonkeyPatch):
     assert identity_of(2**22 + 1) is None
     send(Identity(2**22 + 1, 1), signal.SIGKILL)
     assert processes.marked("A_NAME_THAT_NOBODY_HAS") == {}
+
+
+def test_the_child_of_a_replica_is_no_replica(monkeypatch: pytest.MonkeyPatch):
+    code = "import os, time; os.fork(); time.sleep(100)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"A_MARK": "one"}, start_new_session=True
+    ) as parent:
+        end = time.monotonic() + TIMEOUT
+        while len(list(Path("/proc").glob(f"{parent.pid}/task/*/children"))) and time.monotonic() < end:
+            if Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().strip():
+                break
+            time.sleep(0.01)
+        try:
+            assert marked("A_MARK")["one"].pid == parent.pid
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_what_the_machine_refuses_may_pass(scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys):
+    scene.want(1)
+    supervisor = scene.begin()
+    looks = iter([None, None, True, False])
+
+    def look() -> bool:
+        if (found := next(looks)) is None:
+            raise OSError("No space left on device")
+        return found
+
+    monkeypatch.setattr(supervisor, "look", look)
+    monkeypatch.setattr(supervisor_module, "AGAIN", 0.0)
+    supervisor.run()
+    assert capsys.readouterr().out == "cannot go on, and tries again: No space left on device\n"
+
+
+def test_an_odd_file_or_answer_ends_no_supervisor(scene: Scene, tmp_path: Path):
+    file = tmp_path / "routing.yaml"
+    nobody = Routing(admin=f"http://127.0.0.1:{free_port()}", file=file, backend="churn-v3")
+    scene.want(1, nobody)
+    scene.begin()
+    for text, problem in (
+        ("[1]", "is no mapping"),
+        (None, "cannot be read"),
+        ("backends: 7", "is not as expected"),
+    ):
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_text(text)
+        scene.clock.added += 10
+        scene.until(lambda seen, problem=problem: problem in seen.note)  # type: ignore[misc]
+    assert identity_of(scene.pids()[0])
 
 
 def test_there_is_one_supervisor(tmp_path: Path):

@@ -209,12 +209,17 @@ async def what_the_proxy_has_not_loaded_is_not_edited(deployed: Deployed) -> Non
 
 
 async def another_comes_and_goes(deployed: Deployed) -> None:
-    proxy, before = deployed.proxy, deployed.proxy.file.read_text()
+    proxy = deployed.proxy
     await deployed.say("deploy", "churn@v4", "--strategy", "none")
     assert len(await deployed.info()) == 2 and "churn-v4" in proxy.file.read_text()
     assert {name: share for name, share in (await proxy.split()).items() if share} == {"churn-v3": 1.0}
+    await deployed.say("deploy", "churn@v4", "--rollout", CANARY)
+    assert (await proxy.call("POST", "/api/v1/rollouts/churn/abort", {}))[0] == 200
+    said = await deployed.say("deploy", "churn@v4", "--rollout", CANARY, code=1)
+    assert "churn-v4 is aborted since an earlier attempt and gets no traffic" in said
     await deployed.say("undeploy", "churn@v4")
-    assert proxy.file.read_text() == before
+    after = proxy.file.read_text()
+    assert "churn-v4" not in after and "rollout" not in after and COMMENT in after
     assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
 
 
