@@ -207,3 +207,25 @@ async def test_roles_follow_the_phase():
     await harness.controller.command("churn", Verb.ROLLBACK, "api:kim", harness.now)
     view = harness.views.route("churn")
     assert (view.champion, view.split) == ("v2", {"v2": 1.0, "v3": 0.0})
+
+
+async def test_checks_of_an_ended_rollout_need_no_more_requests_and_say_what_did_not_count():
+    """The fuse ends it in the second of the errors, before they are compared with the champion's answers of that second."""
+    harness = Harness()
+    await harness.load()
+    await harness.run(3)
+    assert [v.eta_requests for v in harness.rollout.verdicts] == [10, 10, 10]
+    for role, name, n, errors in (("challenger", "v3", 12, 12), ("champion", "v2", 300, 0)):
+        harness.add_counts(name, n, errors, role)
+        harness.seam.counts.cells[-1].second = int(harness.now)
+    await harness.tick(seconds=0.1)
+    for found in (harness.rollout, await harness.views.why("churn")):
+        assert found.phase == "aborted"
+        fuse, absolute, *others = found.verdicts
+        assert fuse.reason == "10 errors in a row; the limit is 10"
+        assert absolute.reason == (
+            "0 of 40 requests (0%) failed in step 1 of 2; the limit is 5%; 10 more requests are needed; not counted: 12 more of v3, "
+            "12 with an error, as it ended before the champion's answers of the same second"
+        )
+        assert all("not counted: 12 more" in other.reason for other in others)
+        assert [v.eta_requests for v in found.verdicts] == [None] * 4

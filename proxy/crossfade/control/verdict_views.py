@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.views import VerdictView
+from crossfade.rollout.evidence import requests_not_abandoned
 from crossfade.rollout.faults import evidence_in_words
 from crossfade.rollout.machine import RolloutState
+from crossfade.rollout.pending import Pending
 from crossfade.rollout.plan import OF_COPIES, Check, Plan
 from crossfade.rollout.strategy import unit_of
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.stats.counts import SHADOW
+
+_OF_REQUESTS = ("error_rate", "rejected", "unreadable", "latency", "requests")  # metrics of live answers
 
 
 def verdict_views(rollout: RolloutRuntime, silent: str) -> list[VerdictView]:
-    """`silent`: why the challenger's mirror is; checks of copies have it in their reason."""
+    """`silent`: why the challenger's mirror is; checks of copies have it in their reason. Nothing is to go once the rollout has ended."""
     asked = {check.title: check for check in rollout.plan.checks}
     found = [_verdict_view(v, asked.get(v.check)) for v in rollout.verdicts]
+    if not rollout.state.is_guarded:
+        uncounted = _uncounted_text(rollout.evidence.pending, rollout.challenger)
+        for view in found:
+            view.eta_requests = None
+            if view.check in asked and asked[view.check].metric in _OF_REQUESTS:
+                view.reason += uncounted
     for view in found if silent else []:
         if any(metric in view.check for metric in OF_COPIES):
             view.reason = f"{view.reason}; {silent}"
@@ -29,6 +42,16 @@ def _verdict_view(finding: Finding, check: Check | None) -> VerdictView:
     if check is not None:
         view.limit, view.unit, view.is_least = check.limit, unit_of(check), check.is_least
     return view
+
+
+def _uncounted_text(pending: Sequence[Pending], challenger: str) -> str:
+    """What an end by the fuse leaves: answers count when the champion has answered what came in the same second, and that came too late."""
+    cells = [item.cell for item in pending if item.cell.backend == challenger and item.cell.role != SHADOW]
+    requests = sum(map(requests_not_abandoned, cells))
+    if not requests:
+        return ""
+    errors = sum(cell.errors for cell in cells)
+    return f"; not counted: {requests} more of {challenger}, {errors} with an error, as it ended before the champion's answers of the same second"
 
 
 def _in_words(finding: Finding) -> str:

@@ -118,7 +118,7 @@ class BackendView(msgspec.Struct):
 class VerdictView(msgspec.Struct):
     """`verdict`: PASS, FAIL, UNDECIDED or VOID. `evidence`: a log e-value; at `bound` the check FAILs.
 
-    `in_words`: the evidence and the bound as odds. `eta_requests`: requests on the challenger until a verdict, at the present rates. `proof`: a log e-value
+    `in_words`: the evidence and the bound as odds. `eta_requests`: requests on the challenger until a verdict, at the present rates, null once the rollout has ended. `proof`: a log e-value
     that the limit is kept, for `advance_early`. `limit`: what the estimate is compared with, in its `unit`: share, seconds, ratio or
     number; values beyond it are bad, or below it where it `is_least`. Null where the verdict is of no check of the plan.
     """
