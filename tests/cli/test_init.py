@@ -27,6 +27,10 @@ FASTAPI: dict[str, Any] = {
 OIP: dict[str, Any] = {"/v2": {"name": "triton", "version": "2.4", "extensions": []}, "/v2/health/ready": {}}
 OPENAI = {"/v1/models": {"object": "list", "data": []}, "/health": {}}
 KSERVE = {"/v1/models": {"models": ["churn"]}}
+EVERYTHING = dict.fromkeys(
+    ("/v2/health/ready", "/health", "/ping", "/version", "/crossfade-asks-for-nothing"),
+    "<html>a page for all</html>",
+)
 MLFLOW = {"/ping": "\n", "/version": "2.1"}
 
 
@@ -64,6 +68,10 @@ def read(file: Path) -> Loaded:
         (OPENAI, (None, "/v1"), "openai", "/health"),
         (KSERVE, (None, "/v1/models"), "kserve_v1", None),
         (MLFLOW, ("/invocations", None), "mlflow", "/ping"),
+        ({**MLFLOW, "/version": "2.14.1.dev0"}, ("/invocations", None), "mlflow", "/ping"),
+        ({**MLFLOW, "/version": "<html>"}, (None, None), None, "/ping"),
+        ({**MLFLOW, "/version": {"version": "1.0"}}, (None, None), None, "/ping"),
+        (EVERYTHING, (None, None), None, None),
         ({}, (None, None), None, None),
     ],
 )

@@ -124,7 +124,6 @@ def test_a_token_is_printed_as_json_with_its_end(capsys: pytest.CaptureFixture[s
     "words",
     [
         [],
-        ["nope"],
         ["run"],
         ["check"],
         ["split", "churn"],
@@ -250,3 +249,20 @@ def test_check_finds_a_missing_certificate_as_run_does(
         shown = "".join(capsys.readouterr())
         assert "routing.yaml:1:13: tls.cert: cannot be read: No such file or directory" in shown
         assert "tls.key: cannot be read" in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("statuz", "Did you mean `crossfade status`?"),
+        ("Promot", "Did you mean `crossfade promote`?"),
+        ("nosuch", "`crossfade --help` lists the commands."),
+        ("\x1b[2J", "`crossfade --help` lists the commands."),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest_one(
+    word: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word, "--json"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f'crossfade: there is no command "{word}"'.replace("\x1b", "?"), advice]

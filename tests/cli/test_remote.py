@@ -205,7 +205,7 @@ async def test_an_invalid_split_changes_nothing(
         (("why", "nope"), 4, "no route is called nope"),
         (("pause", "no/such route?"), 4, "no route is called no/such route?"),
         (("split", "nope", "v2=1"), 4, "no route is called nope"),
-        (("rollback", "churn"), 1, "crossfade why"),
+        (("rollback", "churn"), 1, "`crossfade why churn` shows"),
         (("split", "churn", "v2=1"), 1, "a rollout is progressing"),
     ],
 )

@@ -42,7 +42,7 @@ def page() -> str:
     for command in commands:
         parts += [
             f"## crossfade {command.name}\n",
-            f"{_cell(command.about)}\n",
+            f"{_text(command.about)}\n",
             f"```text\n{command.usage}\n```\n",
         ]
         if rows := [*command.arguments, *command.options]:
@@ -63,4 +63,9 @@ def _lines(first: str, second: str, rows: Iterable[Argument]) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """In a paragraph a bar stands for itself, in code too."""
+    return text.replace("<", "&lt;")

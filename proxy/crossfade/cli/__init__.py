@@ -17,15 +17,20 @@ COMPLETE = "__complete"  # what the shells' functions call; no command of an ope
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command and returns its exit code; a wrong command line raises SystemExit(2)."""
+    """Runs one command and returns its exit code; an unknown option raises SystemExit(2)."""
     from crossfade.cli.arguments import build_parser
-    from crossfade.cli.parsing import handler_of
+    from crossfade.cli.parsing import handler_of, refuse_unknown
 
     if argv[:1] == [COMPLETE]:
         from crossfade.cli.completing import complete
 
         return complete(argv[1:])
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    try:
+        refuse_unknown(parser, argv)
+    except CommandFailed as failed:
+        return report(failed)
+    arguments = parser.parse_args(argv)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # do not fail on a terminal without UTF-8
     try:

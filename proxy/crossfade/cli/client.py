@@ -80,7 +80,7 @@ class AdminClient:
             status, headers, answer = self.exchange(method, target, content, media)
         except _BROKEN as error:
             raise self.unreachable(error) from None
-        return self.decode(status, headers, answer)
+        return self.decode(status, headers, answer, path)
 
     def target(self, path: tuple[str, ...], query: Query = _NO_QUERY) -> str:
         target = "/".join([self.place.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
@@ -105,7 +105,7 @@ class AdminClient:
             connection.request("GET", self.target(path), headers={**self.headers(_JSON), **fields})
             response = connection.getresponse()
             if response.headers.get_content_type() != fields["Accept"]:
-                self.decode(response.status, response.headers, response.read())
+                self.decode(response.status, response.headers, response.read(), path)
                 raise ValueError(f"it answered with {response.headers.get_content_type()}")
             while line := response.readline():
                 yield line
@@ -133,7 +133,7 @@ class AdminClient:
             headers["X-Crossfade-Actor"] = user
         return headers
 
-    def decode(self, status: int, headers: Message, answer: bytes) -> Any:
+    def decode(self, status: int, headers: Message, answer: bytes, path: tuple[str, ...]) -> Any:
         # The traffic port also answers with problem+json, but always with this header.
         from_admin = "x-crossfade-error" not in headers and headers.get_content_type().endswith("json")
         try:
@@ -147,11 +147,12 @@ class AdminClient:
                 "--admin must be the address of `admin.listen`, not of `listen`, with https:// if it has `admin.tls`.",
             )
         if status >= 400:
-            raise refusal(status, value if isinstance(value, dict) else {})
+            raise refusal(status, value if isinstance(value, dict) else {}, path)
         return value
 
 
-def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
+def refusal(status: int, problem: dict[str, Any], path: tuple[str, ...]) -> CommandFailed:
+    """`path`: what was asked for, as `rollouts`, a route and a verb."""
     detail = str(problem.get("detail") or problem.get("title") or f"status {status}")
     if problems := problem.get("problems"):
         from crossfade.config.problem import Problem
@@ -164,9 +165,11 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
     if problem.get("type") == _LAST_ENDPOINT_TYPE:
         return CommandFailed(INVALID, detail)
     code = UNREACHABLE if status in _LATER else INVALID
-    return CommandFailed(code, detail, _ADVICE.get(status, ""), problem)
+    route = path[1] if path[0] in _OF_ROUTES and len(path) > 1 else "ROUTE"
+    return CommandFailed(code, detail, _ADVICE.get(status, "").replace("ROUTE", route), problem)
 
 
+_OF_ROUTES = ("rollouts", "routes", "retrain")  # what comes before the name of a route in a path
 _LATER = (408, 429, 503)  # the same call may be answered later
 _ADVICE = {
     401: "Give the token with --token or CROSSFADE_ADMIN_TOKEN.",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from crossfade.cli.arguments import build_parser
 from crossfade.cli.exits import OK, CommandFailed
+from crossfade.cli.parsing import commands_of
 
 PATIENCE = 1.0  # seconds
 FILES = ":files"  # a line that tells the shell to complete names of files
@@ -70,7 +71,7 @@ def position_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> Positi
             waiting = None
         elif word.startswith("-") and word != "-":
             waiting = _option(parser, word)
-        elif (commands := _commands(parser)) is not None:
+        elif (commands := commands_of(parser)) is not None:
             if word not in commands.choices:
                 return Position(parser, None, given, words[-1])
             parser = commands.choices[word]
@@ -78,12 +79,8 @@ def position_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> Positi
             given.setdefault(action.dest, []).append(word)
     last = words[-1] if words else ""
     if waiting is None and not last.startswith("-"):
-        waiting = _commands(parser) or _next_positional(parser, given)
+        waiting = commands_of(parser) or _next_positional(parser, given)
     return Position(parser, waiting, given, last)
-
-
-def _commands(parser: argparse.ArgumentParser) -> Any:
-    return next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
 
 
 def _option(parser: argparse.ArgumentParser, word: str) -> argparse.Action | None:

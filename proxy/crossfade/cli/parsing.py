@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+
+from crossfade.cli.exits import USAGE, CommandFailed
 
 ADMIN = "http://127.0.0.1:9901"
 
@@ -75,6 +77,23 @@ def admin_options() -> argparse.ArgumentParser:
         )
     options.add_argument("--json", action="store_true", help="print the JSON of the admin API")
     return options
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Commands[argparse.ArgumentParser] | None:
+    return next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
+
+
+def refuse_unknown(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Raises CommandFailed for a command that there is not, with the nearest one: argparse would list all."""
+    from crossfade.config.problem import nearest, shown
+
+    commands = commands_of(parser)
+    word = argv[0] if argv else "-"
+    if commands is None or word.startswith("-") or word in commands.choices:
+        return
+    near = nearest(word, commands.choices)
+    advice = f"Did you mean `crossfade {near}`?" if near else "`crossfade --help` lists the commands."
+    raise CommandFailed(USAGE, f"there is no command {shown(word)}", advice)
 
 
 def handler_of(named: str) -> Callable[[argparse.Namespace], int]:

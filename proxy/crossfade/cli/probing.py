@@ -6,6 +6,7 @@ Rule: only GET requests, each with a short timeout; nothing that a model would c
 from __future__ import annotations
 
 import json
+import re
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from crossfade.cli.exits import UNREACHABLE, USAGE, CommandFailed
 PATIENCE = 3.0  # seconds for each request
 _LARGEST = 4 << 20  # bytes of an answer that are read
 _HEALTH = ("/v2/health/ready", "/health", "/healthz", "/ready", "/readyz", "/ping")
+_NOWHERE = "/crossfade-asks-for-nothing"  # no model server has it
+_VERSION = re.compile(r'"?\d+\.\d+[\w.+-]*"?')
 _PREDICTS = ("predict", "infer", "invocations", "score", "classify")
 
 
@@ -25,6 +28,14 @@ class Found(NamedTuple):
     path: str
     health: str
     said: str
+
+
+class Answer(NamedTuple):
+    """`value`: the JSON of the text, None if it is none."""
+
+    status: int
+    text: str
+    value: Any
 
 
 class Server:
@@ -44,14 +55,14 @@ class Server:
         self.base = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{self.base}"
 
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and JSON of the answer; None if that is none. Raises CommandFailed."""
+    def get(self, path: str) -> Answer:
+        """Raises CommandFailed."""
         make = HTTPSConnection if self.secure else HTTPConnection
         connection = make(self.host, self.port, timeout=PATIENCE)
         try:
             connection.request("GET", f"{self.base}{path}", headers={"Accept": "application/json"})
             answer = connection.getresponse()
-            content = answer.read(_LARGEST)
+            text = answer.read(_LARGEST).decode(errors="replace")
         except (OSError, HTTPException) as error:
             raise CommandFailed(
                 UNREACHABLE,
@@ -61,15 +72,17 @@ class Server:
         finally:
             connection.close()
         try:
-            return answer.status, json.loads(content)
+            return Answer(answer.status, text, json.loads(text))
         except ValueError:
-            return answer.status, None
+            return Answer(answer.status, text, None)
 
 
 def found_at(url: str) -> Found:
     """Raises CommandFailed if nothing answers there."""
     server = Server(url)
-    health = next((path for path in _HEALTH if server.get(path)[0] == 200), "")
+    health = next((path for path in _HEALTH if server.get(path).status == 200), "")
+    if health and server.get(_NOWHERE).status == 200:
+        health = ""  # it answers 200 to everything, so that says nothing of its health
     return (
         _oip(server, health)
         or _openai(server, health)
@@ -80,7 +93,7 @@ def found_at(url: str) -> Found:
 
 def _oip(server: Server, health: str) -> Found | None:
     """The Open Inference Protocol says its name and version at /v2."""
-    status, answer = server.get("/v2")
+    status, _, answer = server.get("/v2")
     if (
         status != 200
         or not isinstance(answer, dict)
@@ -94,7 +107,7 @@ def _oip(server: Server, health: str) -> Found | None:
 
 
 def _openai(server: Server, health: str) -> Found | None:
-    status, answer = server.get("/v1/models")
+    status, _, answer = server.get("/v1/models")
     if status != 200 or not isinstance(answer, dict):
         return None
     if isinstance(answer.get("data"), list):
@@ -106,7 +119,7 @@ def _openai(server: Server, health: str) -> Found | None:
 
 def _by_document(server: Server, health: str) -> Found | None:
     """An OpenAPI document, as FastAPI and BentoML have: the POST path that predicts."""
-    status, answer = server.get("/openapi.json")
+    status, _, answer = server.get("/openapi.json")
     paths = answer.get("paths") if status == 200 and isinstance(answer, dict) else None
     if not isinstance(paths, dict):
         return None
@@ -125,6 +138,11 @@ def _by_document(server: Server, health: str) -> Found | None:
 
 def _mlflow(server: Server, health: str) -> Found:
     """An MLflow server answers /ping and says its version; others stay unknown."""
-    if server.get("/ping")[0] == 200 and server.get("/version")[0] == 200:
+    version = server.get("/version")
+    if (
+        server.get("/ping").status == 200
+        and version.status == 200
+        and _VERSION.fullmatch(version.text.strip())
+    ):
         return Found("mlflow", "/invocations", "/ping", "it answers /ping and /version as MLflow does")
     return Found("", "", health, "its protocol is not known")
