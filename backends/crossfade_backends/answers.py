@@ -42,6 +42,12 @@ class Refusal(Answer):
     detail: list[ProblemFound]
 
 
+class LineRefusal(Refusal):
+    """In the place of a line that is not a valid row. Lines count from 1."""
+
+    line: Annotated[int, Field(ge=1)]
+
+
 class ProtocolRefusal(Answer):
     """An error of the Open Inference Protocol."""
 

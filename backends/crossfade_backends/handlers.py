@@ -17,12 +17,13 @@ from crossfade_backends.batching import Batcher, BatchLimits
 from crossfade_backends.data import FloatArray
 from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch
 from crossfade_backends.inference import describe_model, describe_server, read_tensors
+from crossfade_backends.lines import NDJSON, stream_lines
 from crossfade_backends.metrics import ServerMetrics
 from crossfade_backends.openapi import document
 from crossfade_backends.page_files import PageFiles
 from crossfade_backends.replies import json_reply, refuse
 from crossfade_backends.rows import parse_body
-from crossfade_backends.scoring import Read, ServedModel, answer_alone, read_batch, read_row
+from crossfade_backends.scoring import Distortion, Read, ServedModel, answer_alone, read_batch, read_row
 
 # About a hundred rows.
 _MAX_INLINE_BYTES = 16 * 1024
@@ -75,6 +76,8 @@ class ModelServer:
         return await self.predict_with_faults(request, read_row)
 
     async def batch(self, request: web.Request) -> web.StreamResponse:
+        if request.content_type == NDJSON:
+            return await self.predict_lines(request)
         return await self.predict_with_faults(request, read_batch)
 
     async def infer(self, request: web.Request) -> web.StreamResponse:
@@ -84,6 +87,20 @@ class ModelServer:
     async def predict_with_faults(self, request: web.Request, read: Read) -> web.StreamResponse:
         drawn = self.faults.draw()
         body = await request.read()
+        await self.suffer(drawn)
+        answer = await self.answer(read, body, drawn)
+        return await _send_half(request, answer) if drawn.ending is Ending.CUT else answer
+
+    async def predict_lines(self, request: web.Request) -> web.StreamResponse:
+        """One draw of faults is for all lines."""
+        drawn = self.faults.draw()
+        await self.suffer(drawn)
+        return await stream_lines(
+            request, self.loaded_model(), self.measured(drawn), cut=drawn.ending is Ending.CUT
+        )
+
+    async def suffer(self, drawn: FaultDraw) -> None:
+        """The faults that come before an answer."""
         if drawn.delay:
             await asyncio.sleep(drawn.delay)
         if drawn.ending is Ending.HANG:
@@ -91,15 +108,13 @@ class ModelServer:
             await self.faults.released.wait()
         if drawn.ending is Ending.ERROR:
             raise refuse(self.faults.faults.error_status, "a fault was injected")
-        answer = await self.answer(read, body, drawn)
-        return await _send_half(request, answer) if drawn.ending is Ending.CUT else answer
+
+    def measured(self, drawn: FaultDraw) -> Distortion:
+        """The fault of scores, and the metrics of what is answered."""
+        return lambda scores: self.metrics.observe_scores(drawn.distort(scores))
 
     async def answer(self, read: Read, body: bytes, drawn: FaultDraw) -> web.Response:
-        model = self.loaded_model()
-
-        def distort(scores: FloatArray) -> FloatArray:
-            return self.metrics.observe_scores(drawn.distort(scores))
-
+        model, distort = self.loaded_model(), self.measured(drawn)
         if len(body) > _MAX_INLINE_BYTES:
             return json_reply(await asyncio.to_thread(answer_alone, read, body, model, distort))
         question = read(body, model.metadata)

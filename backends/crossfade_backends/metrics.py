@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from crossfade_backends.data import FloatArray
+from crossfade_backends.lines import NDJSON
 from crossfade_backends.registry import Metadata
 from crossfade_backends.scoring import RISK_LEVELS, risk_level
 
@@ -116,5 +117,6 @@ class ServerMetrics:
             resource = request.match_info.route.resource
             path = resource.canonical if resource else "unmatched"
             self.requests.labels(path, str(code)).inc()
-            if path.endswith(("/predict", "/batch", "/infer")):
+            # A stream of lines lasts as long as its client likes.
+            if path.endswith(("/predict", "/batch", "/infer")) and request.content_type != NDJSON:
                 self.predictions.observe(perf_counter() - started)

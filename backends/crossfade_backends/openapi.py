@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from crossfade_backends.answers import ProtocolRefusal, Refusal
+from crossfade_backends.lines import NDJSON
 from crossfade_backends.operations import OPERATIONS, Operation
 
 JSON = "application/json"
@@ -34,7 +35,12 @@ def document(model: str, version: str, software: str) -> dict[str, Any]:
 
 
 def _types() -> list[tuple[type[BaseModel], JsonSchemaMode]]:
-    found = [kind for each in OPERATIONS for kind in (each.body, each.answer) if kind]
+    found = [
+        kind
+        for each in OPERATIONS
+        for kind in (each.body, each.answer, each.line, *each.line_answers)
+        if kind
+    ]
     kinds: list[type[BaseModel]] = [*found, Refusal, ProtocolRefusal]
     return [(kind, "validation") for kind in dict.fromkeys(kinds)]
 
@@ -49,8 +55,10 @@ def _described(operation: Operation, schemas: Schemas, served: Mapping[str, str]
     if parameters:
         described["parameters"] = parameters
     if operation.body:
-        content = {"schema": schemas[operation.body, "validation"], "example": operation.body_example}
-        described["requestBody"] = {"required": True, "content": {JSON: content}}
+        content = {JSON: {"schema": schemas[operation.body, "validation"], "example": operation.body_example}}
+        if operation.line:
+            content[NDJSON] = {"schema": schemas[operation.line, "validation"]}
+        described["requestBody"] = {"required": True, "content": content}
     described["responses"] = _responses(operation, schemas)
     return described
 
@@ -67,6 +75,9 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         status: {"description": text, "content": {operation.media: content}}
         for status, text in {200: "OK", **operation.same}.items()
     }
+    if operation.line_answers:
+        lines = [schemas[kind, "validation"] for kind in operation.line_answers]
+        found[200]["content"] = {**found[200]["content"], NDJSON: {"schema": {"anyOf": lines}}}
     for status, text in {**operation.errors, **_OF_ALL}.items():
         found[status] = {"description": text, "content": refused}
     return {str(status): found[status] for status in sorted(found)}

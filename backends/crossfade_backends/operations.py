@@ -15,6 +15,7 @@ from crossfade_backends.answers import (
     AnyObject,
     Health,
     InferenceAnswer,
+    LineRefusal,
     Live,
     ModelReady,
     Prediction,
@@ -63,7 +64,10 @@ BAD_TENSORS = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answer` None: the text of `media`. `same`: further statuses with the same type of answer."""
+    """`answer` None: the text of `media`. `same`: further statuses with the same type of answer.
+
+    `line`: the body can be lines of this, as NDJSON; each gets one of `line_answers`.
+    """
 
     method: str
     path: str
@@ -76,6 +80,8 @@ class Operation:
     answer_example: Any = None
     errors: Mapping[int, str] = field(default_factory=dict)
     same: Mapping[int, str] = field(default_factory=dict)
+    line: type[BaseModel] | None = None
+    line_answers: tuple[type[BaseModel], ...] = ()
 
 
 def _of_model(path: str, suffix: str) -> list[Operation]:
@@ -111,8 +117,8 @@ OPERATIONS = (
         body=CustomerRow, body_example=ROW, answer_example=PREDICTION, errors=NOT_LOADED | BAD_BODY | TOO_OFTEN,
     ),
     Operation(
-        "POST", "/batch", "batch", f"Predict up to {MAX_ROWS} customers", Predictions,
-        body=Batch, body_example={"rows": [ROW]},
+        "POST", "/batch", "batch", f"Predict up to {MAX_ROWS} customers, or any number line by line", Predictions,
+        body=Batch, body_example={"rows": [ROW]}, line=CustomerRow, line_answers=(Prediction, LineRefusal),
         answer_example={"predictions": [PREDICTION], "model_version": "v3"},
         errors=NOT_LOADED | BAD_BODY | TOO_OFTEN,
     ),

@@ -81,14 +81,14 @@ Read = Callable[[bytes, Metadata], Question]
 
 def read_row(body: bytes, metadata: Metadata) -> Question:
     row = parse_body(CustomerRow, body)
-    return Question(as_matrix([row]), lambda scores: _predictions([row], metadata, scores)[0])
+    return Question(as_matrix([row]), lambda scores: predictions([row], metadata, scores)[0])
 
 
 def read_batch(body: bytes, metadata: Metadata) -> Question:
     rows = parse_body(Batch, body).rows
 
     def answer(scores: FloatArray) -> dict[str, Any]:
-        return {"predictions": _predictions(rows, metadata, scores), "model_version": metadata.version}
+        return {"predictions": predictions(rows, metadata, scores), "model_version": metadata.version}
 
     return Question(as_matrix(rows), answer)
 
@@ -98,7 +98,7 @@ def answer_alone(read: Read, body: bytes, model: ServedModel, distort: Distortio
     return question.answer(distort(model.score(question.matrix)))
 
 
-def _predictions(rows: list[CustomerRow], metadata: Metadata, scores: FloatArray) -> list[dict[str, Any]]:
+def predictions(rows: list[CustomerRow], metadata: Metadata, scores: FloatArray) -> list[dict[str, Any]]:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [
         {
