@@ -63,11 +63,14 @@ class AdminClient:
 
 
 def _detail(body: str) -> str:
-    """Of a problem+json, with the places of its errors."""
+    """Of a problem+json: what it says, and each problem of a configuration with its place."""
     try:
-        problem = json.loads(body)
-        errors = problem.get("errors") or []
-        lines = [json.dumps(each) if isinstance(each, dict) else str(each) for each in errors]
-        return "\n  ".join([str(problem.get("detail", "")), *lines])
-    except (ValueError, AttributeError):
+        answer = json.loads(body)
+        lines = [
+            f"{each['source']}:{each['line']}:{each['column']}: {each['path']}: {each['message']}"
+            for each in answer.get("problems", [])
+            if each["severity"] == "error"
+        ]
+        return "\n  ".join([str(answer.get("detail", "")), *lines])
+    except (ValueError, AttributeError, KeyError, TypeError):
         return body[:500]

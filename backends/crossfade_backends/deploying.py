@@ -39,6 +39,7 @@ from crossfade_backends.routing_edits import (
     without_backend,
     without_rollouts,
 )
+from crossfade_backends.routing_file import EditError
 
 RUNNING = ("progressing", "paused")
 GIVEN_UP = ("aborted", "rolled_back")
@@ -113,34 +114,41 @@ def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: C
 
     change(place.client, entry.file, edit, lock_of(place.root))
     say(f"{entry.file}: backend {backend} is in it")
-    if entry.champion:
-        for rollout in place.client.get("api", "v1", "status")["rollouts"]:
-            if (rollout["route"], rollout["challenger"]) == (name, backend) and rollout["phase"] in GIVEN_UP:
-                raise DeployError(
-                    f"route {name}: {backend} is {rollout['phase']} since an earlier attempt and gets no traffic; "
-                    f"`crossfade retry {name}` begins another one"
-                )
-        say(f"route {name}: {given.strategy} of {backend} beside {entry.champion} has begun")
+
+
+def say_begun(place: Place, given: Deployment, entry: Entry, say: Callable[[str], None]) -> None:
+    """Raises DeployError where the rollout has not begun: what was given up is not tried again by an edit."""
+    if not entry.champion:
+        return
+    name = entry.route["name"]
+    for rollout in place.client.get("api", "v1", "status")["rollouts"]:
+        is_this = (rollout["route"], rollout["challenger"]) == (name, entry.backend)
+        if is_this and rollout["phase"] in GIVEN_UP:
+            raise DeployError(
+                f"route {name}: {entry.backend} is {rollout['phase']} since an earlier attempt and gets no traffic; "
+                f"`crossfade retry {name}` begins another one"
+            )
+    say(f"route {name}: {given.strategy} of {entry.backend} beside {entry.champion} has begun")
 
 
 def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
-    """Raises DeployError, RegistryError, ProxyError or EditError."""
+    """Raises DeployError, RegistryError, ProxyError or EditError. What was not deployed before is not left half deployed."""
     entry = entry_of(place, given)
     folder = folder_of(place.root, given.metadata.name, given.metadata.version)
     before = read_wanted(folder)
     _want(folder, given)
     try:
-        seen = _settled(place, folder, given.replicas)
-    except DeployError:
+        urls = [one.url for one in _settled(place, folder, given.replicas).replicas]
+        say(f"{entry.backend}: {len(urls)} replicas up: {', '.join(urls)}")
+        enter(place, given, entry, urls, say)
+    except (DeployError, ProxyError, EditError):
         if before is None:
             _stop(place, folder)
         raise
-    urls = [one.url for one in seen.replicas]
-    say(f"{entry.backend}: {len(urls)} replicas up: {', '.join(urls)}")
-    enter(place, given, entry, urls, say)
     routing = Routing(admin=place.client.url, file=entry.file, backend=entry.backend)
     change_wanted(folder, lambda now: now and now.model_copy(update={"routing": routing}))
     _settled(place, folder, None)
+    say_begun(place, given, entry, say)
 
 
 def _want(folder: Path, given: Deployment) -> None:

@@ -145,17 +145,21 @@ def try_lock(path: Path) -> int | None:
 
 
 def ensure_supervisor(folder: Path) -> bool:
-    """Starts one that outlives this process, unless there is one. Whether it was started."""
+    """Starts one that outlives this process, unless there is one. Whether it was started.
+
+    It gets the lock with its start, so there is no time at which nobody or two have it.
+    """
     held = try_lock(folder / "supervisor.lock")
     if held is None:
         return False
-    os.close(held)  # two commands may start one each: the second ends at once
     with (folder / LOG).open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "crossfade_backends.supervisor", str(folder)],
+            [sys.executable, "-m", "crossfade_backends.supervisor", str(folder), "--lock", str(held)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=(held,),
         )
+    os.close(held)
     return True

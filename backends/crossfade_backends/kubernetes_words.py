@@ -17,6 +17,7 @@ from crossfade_backends.deploying import (
     entry_of,
     file_of,
     leave,
+    say_begun,
 )
 from crossfade_backends.deployments import Routing, lock_of
 from crossfade_backends.kubernetes import OnKubernetes
@@ -81,6 +82,7 @@ def deploy(place: Place, given: Deployment, cluster: Cluster, say: Say) -> None:
     entry = entry_of(place, given)
     say(kubernetes.apply(there, place.timeout).rstrip())
     enter(place, given, entry, [there.url], say)
+    say_begun(place, given, entry, say)
 
 
 def scale(

@@ -299,9 +299,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m crossfade_backends.supervisor", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    folder = parser.parse_args(arguments).folder
-    held = try_lock(folder / "supervisor.lock")
-    if held is None:
+    parser.add_argument(
+        "--lock", type=int, metavar="FD", help="of whoever starts it, who has the lock already"
+    )
+    options = parser.parse_args(arguments)
+    folder = options.folder
+    if options.lock is None and try_lock(folder / "supervisor.lock") is None:
         print(f"another supervisor has {folder}", flush=True)
         return 0
     print(f"supervisor of {folder.name}: process {os.getpid()}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,12 @@ import pytest
 from crossfade_backends.admin_client import AdminClient, ProxyError
 from tests.ports import free_port
 
-PROBLEM = b'{"detail": "no", "errors": [{"line": 3, "message": "bad"}]}'
+PLACE = {"source": "a.yaml", "line": 3, "column": 5, "path": "routes[0]"}
+PROBLEMS = [
+    PLACE | {"message": "bad", "severity": "error"},
+    PLACE | {"message": "unwise", "severity": "warning"},
+]
+PROBLEM = json.dumps({"detail": "no", "problems": PROBLEMS}).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,7 +56,7 @@ def test_each_answer_is_a_value_or_says_why_not(url: str, monkeypatch: pytest.Mo
     for path, status, words in (
         ("page", 0, "is no admin API of Crossfade"),
         ("plain", 500, "the proxy refuses: broken"),
-        ("a/b", 422, "the proxy refuses: no\\n  {"),
+        ("a/b", 422, r"the proxy refuses: no\n  a\.yaml:3:5: routes\[0\]: bad$"),
     ):
         with pytest.raises(ProxyError, match=words) as refused:
             client.get(path)

@@ -210,6 +210,10 @@ async def what_the_proxy_has_not_loaded_is_not_edited(deployed: Deployed) -> Non
 
 async def another_comes_and_goes(deployed: Deployed) -> None:
     proxy = deployed.proxy
+    refused = await deployed.say("deploy", "churn@v4", "--rollout", "{steps: 7}", code=1)
+    assert "the proxy refuses: " in refused and "steps" in refused
+    assert "churn-v4" not in proxy.file.read_text()
+    assert [one["version"] for one in await deployed.info()] == ["churn@v3"]
     await deployed.say("deploy", "churn@v4", "--strategy", "none")
     assert len(await deployed.info()) == 2 and "churn-v4" in proxy.file.read_text()
     assert {name: share for name, share in (await proxy.split()).items() if share} == {"churn-v3": 1.0}
