@@ -14,7 +14,7 @@ run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
 run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/quality tests/report tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench features lock clean
+.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench bench-serving features lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: test-beside test-alone
 # Those that may run beside others, and those that may not.
@@ -63,6 +63,11 @@ bench: $(VENV)/dev.ok
 	-@$(MAKE) --no-print-directory $(VENV)/bench.ok   # where there are no such binaries, the bench says what is absent
 	-@$(MAKE) --no-print-directory $(VENV)/compiled/ok
 	$(PY) -m loadtests.bench $(ARGS)
+
+# Before and after of micro-batching, the response cache and load balancing, by Locust.
+bench-serving: $(VENV)/dev.ok
+	-@$(MAKE) --no-print-directory $(VENV)/compiled/ok
+	$(PY) -m loadtests.serving $(ARGS)
 
 features: $(VENV)/dev.ok $(VENV)/compiled/ok
 	$(PY) -m loadtests.features $(ARGS)

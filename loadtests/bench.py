@@ -107,7 +107,7 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
             compared.append(comparisons.compare(spec, origins, settings, cores, folder))
     return Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=_describe_machine(pick_cores(), load),
+        machine=describe_machine(pick_cores(), load),
         settings=settings,
         versions=versions,
         absent=[name for name in names if name not in present],
@@ -122,7 +122,7 @@ def _python_build() -> str:
     return "(the distribution's build)" if sys.base_prefix == "/usr" else "(not the distribution's build)"
 
 
-def _describe_machine(cores: Cores, load: float) -> Machine:
+def describe_machine(cores: Cores, load: float) -> Machine:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
         cpu=found[1] if found else platform.machine(),

@@ -22,13 +22,14 @@ _SLACK = 30.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`errors`: answers other than 2xx and 3xx, requests without an answer, and connection failures."""
+    """`errors`: answers other than 2xx and 3xx, requests without an answer, and connection failures. `cached`: answers of a cache."""
 
     requests: int
     seconds: float
     errors: int
     p50_us: float
     p99_us: float
+    cached: int = 0
 
 
 def generator() -> str:

@@ -41,7 +41,8 @@ class Settings(msgspec.Struct):
 class Sample(msgspec.Struct):
     """One round. For a stream, the times are those to the first event; the other numbers are of the whole stream.
 
-    `busy`: CPU time of the proxy's processes divided by wall time; `memory_mib`: halfway through the round.
+    `busy`: CPU time of the proxy's processes divided by wall time; `memory_mib`: halfway through the round;
+    `cached`: the share of answers that came from a cache.
     Without a proxy, that is with requests directly to the origin, they are None.
     """
 
@@ -52,6 +53,7 @@ class Sample(msgspec.Struct):
     p99_us: float
     memory_mib: float | None
     errors: int
+    cached: float = 0.0
 
 
 class Result(msgspec.Struct):
@@ -78,6 +80,7 @@ class Result(msgspec.Struct):
             p99_us=of("p99_us") or 0.0,
             memory_mib=of("memory_mib"),
             errors=sum(sample.errors for sample in self.samples),
+            cached=of("cached") or 0.0,
         )
 
 
@@ -117,7 +120,7 @@ class Report(msgspec.Struct):
     comparisons: list[Comparison]
 
 
-def write_json(report: Report, file: Path) -> None:
+def write_json(report: msgspec.Struct, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
 
@@ -126,6 +129,6 @@ def read_json(file: Path) -> Report:
     return msgspec.json.decode(file.read_bytes(), type=Report)
 
 
-def newest(folder: Path = RESULTS) -> Path | None:
+def newest(folder: Path = RESULTS, names: str = "bench-*.json") -> Path | None:
     """The last by name, because the names contain the date."""
-    return max(folder.glob("bench-*.json"), default=None)
+    return max(folder.glob(names), default=None)

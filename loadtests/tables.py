@@ -150,10 +150,10 @@ def aligned(rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def with_table(readme: str, rendered: str) -> str:
+def with_table(text: str, rendered: str, begin: str = BEGIN, end: str = END) -> str:
     """The text with the part between the marks replaced. Raises ValueError if a mark is missing."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the text lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n{rendered}\n{END}{after}"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the text lacks {begin} or {end}")
+    return f"{before}{begin}\n{rendered}\n{end}{after}"
