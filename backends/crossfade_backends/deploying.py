@@ -79,7 +79,7 @@ def backend_of(name: str, version: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a version comes in. `champion`: "" where no rollout begins."""
+    """Where a version comes in. `champion`: "" where no rollout begins; then the route does not matter."""
 
     backend: str
     route: Mapping[str, Any]
@@ -91,8 +91,11 @@ def entry_of(place: Place, given: Deployment) -> Entry:
     """Raises DeployError where there is no way in, or ProxyError."""
     backend = backend_of(given.metadata.name, given.metadata.version)
     status = place.client.get("api", "v1", "status")
-    route = _route_of(status, given.route or given.metadata.name, bool(given.route))
-    champion = _champion_for(status, route, backend) if given.strategy else ""
+    route: Mapping[str, Any] = {"name": "", "split": {}}
+    champion = ""
+    if given.strategy:
+        route = _route_of(status, given.route or given.metadata.name, bool(given.route))
+        champion = _champion_for(status, route, backend)
     file = file_of(place, status)
     require_in_force(place.client, file, read(file))  # before anything is started
     return Entry(backend, route, champion, file)
@@ -286,7 +289,8 @@ def _deployed(root: Path, metadata: Metadata) -> Path:
 
 
 def _settled(place: Place, folder: Path, replicas: int | None) -> Seen:
-    """Waits until the supervisor has done what is wanted; `replicas`: or until somebody wants another number."""
+    """Waits until the supervisor has done what is wanted. `replicas` 0: until none is left. Raises DeployError if it takes too long, or a
+    replica has ended three times in a row."""
     wanted = read_wanted(folder)
     assert wanted is not None
     end = time.monotonic() + place.timeout
@@ -305,8 +309,7 @@ def _settled(place: Place, folder: Path, replicas: int | None) -> Seen:
         *(f"replica {one.id} is {one.state} {one.note}" for one in seen.replicas if one.state != "up"),
     ]
     raise DeployError(
-        f"{folder.name} is not as wanted after {place.timeout:g} s: {'; '.join(filter(None, why)) or 'no supervisor'} "
-        f"(see {folder / LOG}); the supervisor goes on"
+        f"{folder.name} is not as wanted: {'; '.join(filter(None, why)) or 'its supervisor says nothing'} (see {folder / LOG})"
     )
 
 

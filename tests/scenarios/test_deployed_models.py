@@ -185,6 +185,14 @@ async def it_is_scaled(deployed: Deployed, load: Load) -> None:
     await deployed.say("scale", "churn@v3", "--replicas", "1")
     assert await deployed.endpoints("churn-v3") == grown[:1]
     assert [identity_of(pid) is not None for pid in pids] == [True, False, False]
+    decided = (await deployed.proxy.get("/api/v1/decisions"))["decisions"]
+    drained = {f"http://{each['to']['endpoint']}" for each in decided if each["action"] == "drain"}
+    assert drained == set(grown[1:])
+    said = await deployed.say("info", "churn@v3")
+    assert said.startswith(
+        "churn-v3: churn@v3, 1 replicas wanted; its supervisor runs\n  route churn: 100.00% of"
+    )
+    assert f"  1        up     {grown[0]}  {pids[0]}" in said
     await load.wait_for_answers(100)
 
 
