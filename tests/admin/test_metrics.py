@@ -66,6 +66,7 @@ NAMES = {
     "crossfade_drift_alarms_total",
     "crossfade_refused_total",
     "crossfade_unread_bodies_total",
+    "crossfade_cache_total",
     "crossfade_observations_dropped_total",
     "crossfade_observations_total",
     "crossfade_feedback_total",
@@ -182,6 +183,14 @@ async def test_dropped_observations_and_unread_bodies_are_counted(site: Site) ->
     assert at(samples, "observations_dropped_total", reason="access_log") == 14
     assert at(samples, "unread_bodies_total", route="churn", reason="too_large") == 2
     assert at(samples, "unread_bodies_total", route="churn", reason="encoded") == 1
+
+
+async def test_what_caches_did_is_counted(site: Site) -> None:
+    for n in (1, 2):
+        await count(site, Counts(cache={"churn:hit": n, "churn:miss": 1}))
+    samples = await samples_of(site)
+    assert at(samples, "cache_total", route="churn", outcome="hit") == 3
+    assert at(samples, "cache_total", route="churn", outcome="miss") == 2
 
 
 async def test_streams_are_counted_by_backend(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.cache import CacheKeyConfig
 from crossfade.config.match import StickyConfig
 from crossfade.config.prediction import SegmentConfig
 from crossfade.config.schema import json_schema
@@ -15,7 +16,13 @@ from tests.docs.blocks import ROOT
 from tests.docs.generate import contents
 from tests.docs.metrics_table import families, labels_of
 
-WRITTEN_AS_TEXT: set[type[Section]] = {ListenConfig, EndpointConfig, StickyConfig, SegmentConfig}
+WRITTEN_AS_TEXT: set[type[Section]] = {
+    ListenConfig,
+    EndpointConfig,
+    StickyConfig,
+    SegmentConfig,
+    CacheKeyConfig,
+}
 
 
 def test_generated_pages_are_current():

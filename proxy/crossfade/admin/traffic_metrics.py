@@ -252,3 +252,9 @@ def of_losses(traffic: TrafficView) -> Iterator[Metric]:
         ["route", "reason"],
         ((tuple(what.split(":")), n) for what, n in traffic.unread.items()),
     )
+    yield counter(
+        "crossfade_cache",
+        "What response caches did: hit, miss, bypass, and answers that were kept.",
+        ["route", "outcome"],
+        ((tuple(what.split(":")), n) for what, n in traffic.cache.items()),
+    )

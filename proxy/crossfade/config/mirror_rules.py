@@ -17,15 +17,15 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")  # RFC 9110 section 9.2.1
 def _copies_that_may_change_something(document: Document) -> Iterator[Problem]:
     """An error: a copy of a POST that books something would book it twice, and nothing would say so."""
     for loc, route in document.each("routes", "*"):
-        methods = _unsafe_methods(route)
-        if not methods or _is_true(route, "retry", "pure") or route.child("split") is None:
+        methods = unsafe_methods(route)
+        if not methods or is_true(route, "retry", "pure") or route.child("split") is None:
             continue
         mirrors = list(_elements(route, "mirror"))
         by_steps = {name: place for place, name in _mirrored_by_rollouts(loc, route)}
         for index, mirror in enumerate(mirrors):
             to = mirror.child("to")
             name = to.text if to else None
-            if name and (_is_sent(mirror) or name in by_steps) and not _is_true(mirror, "safe"):
+            if name and (_is_sent(mirror) or name in by_steps) and not is_true(mirror, "safe"):
                 message = f"needs safe: true, or retry: {{pure: true}} on the route: {_reason(methods, name)}"
                 yield document.problem((*loc, "mirror", index), message)
         named = {to.text for mirror in mirrors if (to := mirror.child("to")) is not None}
@@ -39,7 +39,7 @@ def _reason(methods: str, name: str) -> str:
     return f'{methods} may change something, and "{name}" gets copies of them'
 
 
-def _unsafe_methods(route: Node) -> str:
+def unsafe_methods(route: Node) -> str:
     """Those requests of the route that are not safe, in words; empty if all are."""
     methods = route.child("match", "methods")
     if methods is None or not methods.elements:
@@ -76,7 +76,7 @@ def _weight_of(node: Node | None, default: int) -> int:
         return 0
 
 
-def _is_true(node: Node, *keys: str) -> bool:
+def is_true(node: Node, *keys: str) -> bool:
     found = node.child(*keys)
     return found is not None and found.text == "true"
 

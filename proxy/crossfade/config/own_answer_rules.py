@@ -17,6 +17,7 @@ _OF_BACKENDS = (
     "prediction",
     "feedback",
     "drift",
+    "cache",
     "retry",
     "upgrades",
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import split, units
+from crossfade.config.cache import CacheConfig
 from crossfade.config.drift import DriftConfig
 from crossfade.config.keep import KeepConfig
 from crossfade.config.match import MatchConfig, RateKey, StickyKey
@@ -218,6 +219,9 @@ class RouteConfig(Section):
         "a check of its rollouts that have none of latency",
     )
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")
+    cache: CacheConfig | None = Field(
+        default=None, description="the model's answers are given again to equal requests; never if not given"
+    )
     upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(
         default=("websocket",), description="the protocols that a connection may be upgraded to"
     )

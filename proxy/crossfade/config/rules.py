@@ -14,6 +14,7 @@ from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.admin_rules import ADMIN_RULES
 from crossfade.config.assign_rules import ASSIGN_RULES
+from crossfade.config.cache import CACHE_RULES
 from crossfade.config.comparison_rules import COMPARISON_RULES
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.drift import DRIFT_RULES
@@ -265,6 +266,7 @@ RULES: tuple[Rule, ...] = (
     *PATH_RULES,
     *OWN_ANSWER_RULES,
     *REQUEST_RULES,
+    *CACHE_RULES,
     *MIRROR_RULES,
     *ROLLOUT_RULES,
     *COMPARISON_RULES,

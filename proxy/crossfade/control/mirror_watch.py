@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from crossfade.control.route_runtime import RouteRuntime
+from crossfade.routing.snapshot import CACHED
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Counts
 
@@ -38,7 +39,7 @@ class MirrorWatch:
         self.silent = {target: text for target, text in self.silent.items() if target in shares}
         requests = Counter[str]()
         for cell in counts.cells:
-            if cell.role != SHADOW:
+            if cell.role not in (SHADOW, CACHED):  # no copy is made of what a cache answers
                 requests[cell.route] += cell.requests
         for each in counts.mirrors:
             target = each.route, each.backend

@@ -18,7 +18,7 @@ from crossfade.control.prediction_logs import PredictionLogs
 from crossfade.control.prediction_tables import newest_until, unsigned
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.rollout.ripe import Portion, Ripe, Said
-from crossfade.routing.snapshot import TESTER
+from crossfade.routing.snapshot import CACHED, TESTER
 
 PORTION = 1_000  # predictions that enter the evidence in one tick
 LOOKS = 1.0  # seconds between two looks at a log that had nothing ripe
@@ -89,8 +89,8 @@ def read_ripe(
     upto = ripe_until(connection, after, ripe_at)
     rows = connection.execute(
         "SELECT seq, backend, answered, ledger_version, id_hash, key, score, label FROM prediction"
-        " WHERE seq > ? AND seq <= ? AND ledger_version >= ? AND role <> ? ORDER BY seq LIMIT ?",
-        (after, upto, version, TESTER, PORTION),
+        " WHERE seq > ? AND seq <= ? AND ledger_version >= ? AND role NOT IN (?, ?) ORDER BY seq LIMIT ?",
+        (after, upto, version, TESTER, CACHED, PORTION),
     ).fetchall()
     if len(rows) == PORTION:
         upto = rows[-1][0]

@@ -33,7 +33,7 @@ from crossfade.rollout.recommendation import (
 from crossfade.rollout.ripe import Portion
 from crossfade.rollout.step_gate import GateAnswer
 from crossfade.rollout.verdict import Finding, Verdict
-from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
+from crossfade.routing.snapshot import CACHED, TESTER, Cut, Limits, Mirror
 from crossfade.stats.counts import (
     ANY_SECOND,
     ERROR,
@@ -173,7 +173,7 @@ class RolloutRuntime:
         self.waiting = waiting
         if not self.state.is_guarded:
             return
-        cells = [self._own_events(cell) for cell in cells if cell.role != TESTER]
+        cells = [self._own_events(cell) for cell in cells if cell.role not in (CACHED, TESTER)]
         if is_failing(self.champion_recent, now):
             fails = fails_too(self.challenger_recent, now) or now - self.void_at < RECOVERY
             self.sick_at, self.is_shared = now, self.is_shared or fails

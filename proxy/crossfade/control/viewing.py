@@ -115,6 +115,7 @@ class Views:
                 totals.dropped,
                 totals.ejections,
                 totals.unread,
+                totals.cache,
                 self.seam.observations.received,
                 dict(totals.exemplars),
             ),

@@ -351,6 +351,7 @@ class TrafficView(msgspec.Struct):
     dropped: Mapping[str, int]  # by reason
     ejections: Mapping[tuple[str, str], int]  # (backend, endpoint)
     unread: Mapping[str, int]  # "route:reason"
+    cache: Mapping[str, int]  # "route:outcome"
     observations: Mapping[str, int]  # by route
     exemplars: Mapping[
         tuple[str, str, str], Exemplar

@@ -25,15 +25,20 @@ def may_send(plane: Plane, exchange: ExchangeState, backend: BackendState) -> bo
         if max(exchange.kept, exchange.head.length) > exchange.route.inspect_limit:
             raise RequestRefused(Stage.LIMIT, TOO_LARGE)
         exchange.answering = backend
-        hold(plane, exchange)
-        if exchange.head.expects_continue and not exchange.kept and not exchange.continued:
-            expectation.tell_client(exchange)
+        wait_for_body(plane, exchange)
         return False
     exchange.awaits_body = False
     refusal = refusal_of(exchange, backend)
     if refusal is not None:
         raise refusal
     return True
+
+
+def wait_for_body(plane: Plane, exchange: ExchangeState) -> None:
+    """Raises RequestRefused."""
+    hold(plane, exchange)
+    if exchange.head.expects_continue and not exchange.kept and not exchange.continued:
+        expectation.tell_client(exchange)
 
 
 def hold(plane: Plane, exchange: ExchangeState) -> None:

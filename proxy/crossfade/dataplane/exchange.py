@@ -16,7 +16,7 @@ from random import random
 from time import monotonic
 from typing import Any, Final
 
-from crossfade.dataplane import awaiting, expectation, kept_body, own_answers
+from crossfade.dataplane import awaiting, cached, expectation, kept_body, own_answers
 from crossfade.dataplane.content import check_size, content_of
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import OF_EXCHANGE, PEER
@@ -91,7 +91,10 @@ class Exchange(WaitingState):
             self.plane.mirrors.send(self)
 
     def await_body(self, done: bool) -> None:
-        """Send the request once the backend can get it rewritten."""
+        """Send the request once the backend can get it rewritten, if the cache has no answer to it."""
+        if self.lookup is not None and cached.answers(self.plane, self, self.lookup):
+            self.end_if_cached()
+            return
         if done and self.route.mirrors:  # before the exchange can end
             self.plane.mirrors.send(self)
         if awaiting.may_send(self.plane, self, self.answering):
@@ -134,11 +137,19 @@ class Exchange(WaitingState):
         plane.active.add(self)
         if head.upgrade is not None:
             validate_upgrade(self)
+        backend = plane.backends[assigned.backend]
+        if route.cache is not None and cached.begin(plane, self, backend):
+            self.end_if_cached()
+            return
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
-        backend = plane.backends[assigned.backend]
         if not backend.demands or awaiting.may_send(plane, self, backend):
             self.place(backend)
+
+    def end_if_cached(self) -> None:
+        """End the exchange if the cache has answered; else it waits for its body."""
+        if self.answer is not None:
+            self.finish(self.first_byte_at)
 
     def place(self, backend: BackendState) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
@@ -238,6 +249,8 @@ class Exchange(WaitingState):
                 self.leave(not done)
                 self.fall_back(Stage.STATUS, head.status)
                 return
+        if self.lookup is not None:
+            cached.gather(self.plane, self, self.lookup, head, body, done)
         if self.route.answer_fields is not None:
             head = self.route.answer_fields.edited(head, self.head)
         self.status = head.status
@@ -264,6 +277,8 @@ class Exchange(WaitingState):
         self.sent += len(data)
         if self.kept_answer is not None:
             self.kept_answer.add(data, monotonic())
+        if self.lookup is not None:
+            cached.gather_more(self.plane, self, self.lookup, data, done)
         if self.answer_trailers:
             self.client.answer_body(data, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -379,6 +394,8 @@ class Exchange(WaitingState):
             self.inspection.release()
         if self.held:
             awaiting.release(plane, self)
+        if self.lookup is not None:
+            self.lookup.end()
         if self.holds_budget:
             plane.retries.give_back()
         record(plane, self, now)

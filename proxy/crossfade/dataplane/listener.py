@@ -28,6 +28,7 @@ from crossfade.dataplane.tunnel import Tunnel
 from crossfade.dial import as_protocol
 from crossfade.http1.forwarded import TrustedProxies
 from crossfade.http1.lines import only_from_trusted
+from crossfade.routing.caching import cache_of
 from crossfade.routing.rate import RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import AccessLog, Snapshot
@@ -85,6 +86,7 @@ class DataPlane(Plane):
             self.trust(*trust)
         if snapshot.access_log != (self.access_log and self.access_log.spec):
             self.log_to(snapshot.access_log)
+        self.use_caches(snapshot, router)
         self.snapshot = snapshot
         self.router = router
         self.head_bytes = snapshot.head_bytes  # these four are copied here because each request reads them
@@ -94,6 +96,14 @@ class DataPlane(Plane):
         schedule_cuts(self, snapshot)
         if self.sweeper is None:
             self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+
+    def use_caches(self, snapshot: Snapshot, router: Router) -> None:
+        """Exchanges under way keep the cache of their route: what they add to one that is replaced, nobody reads."""
+        known, self.caches = self.caches, {}
+        for route in router.routes:
+            route.cache = cache_of(route.spec, snapshot.backends, known.get(route.name))
+            if route.cache is not None:
+                self.caches[route.name] = route.cache
 
     def trace(self, snapshot: Snapshot) -> None:
         share = None if snapshot.tracing is None else snapshot.tracing.sample

@@ -29,9 +29,7 @@ class LoggedRows:
             return
         self.n += 1
         route, backend, role, version, _ = assigned.cell
-        by = ""
-        if exchange.answer is not None and exchange.endpoint is not None:
-            by = exchange.answering.spec.name
+        by = exchange.answered_by
         row = LoggedExchange(
             exchange.request_id,
             wall_time_of(now),

@@ -26,7 +26,7 @@ class Outcome:
     assigned: AssignedBackend | None = None  # with its role; all counts belong to this backend
     key: int | None = None  # the sticky key's hash
     answered_by: str = ""  # the backend whose answer the client got; empty without one
-    endpoint: bytes = b""  # address of the endpoint that answered
+    endpoint: bytes = b""  # address of the endpoint that answered; empty if the cache did
     fell_back: bool = False
     blamed: bool = False  # whether the failure counts against the assigned backend
     abandoned: bool = False  # the client disconnected, or was refused; blames no backend

@@ -23,6 +23,7 @@ from crossfade.dataplane.tracing import Tracer
 from crossfade.dataplane.tunnel import Tunnel
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies
+from crossfade.routing.caching import AnswerCache
 from crossfade.routing.rate import TABLE_BYTES, RateLimit, RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Snapshot
@@ -57,6 +58,7 @@ class Plane(Room):
         self.mirrors = Mirrors(self, recorder, self.note_ejection, self.places)
         self.retries = RetryBudget(self.active)
         self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
+        self.caches: dict[str, AnswerCache] = {}  # by route
         self.access_log: AccessLogger | None = None
         self.trusted: TrustedProxies | None = None
         self.head_bytes = self.head_count = 0

@@ -387,6 +387,11 @@ class Recorder:
         key = f"{route}:{reason}"
         self.counts.unread[key] = self.counts.unread.get(key, 0) + 1
 
+    def cache(self, route: str, outcome: str) -> None:
+        """Count what the response cache of a route did: hit, miss, bypass, or kept."""
+        key = f"{route}:{outcome}"
+        self.counts.cache[key] = self.counts.cache.get(key, 0) + 1
+
     def refused(self, status: int, stage: Stage) -> None:
         what = f"{status}:{stage}"
         self.counts.refused[what] = self.counts.refused.get(what, 0) + 1

@@ -56,9 +56,7 @@ class Samples:
             self.passed += answered
             return None
         self.read[route.name] = read + 1
-        by = ""
-        if exchange.answer is not None and exchange.endpoint is not None:
-            by = exchange.answering.spec.name
+        by = exchange.answered_by
         raw = answer_of(exchange, now) if answered else None
         own = answered and not exchange.fell_back
         asked = asked_of(exchange)

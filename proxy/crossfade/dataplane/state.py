@@ -9,6 +9,7 @@ from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
 from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.kept_answer import KeptAnswer
+from crossfade.dataplane.lookup import Lookup
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
@@ -48,6 +49,8 @@ class ExchangeState(Waiter):
     fell_back: bool
     has_more_fields: bool  # whether the proxy adds other fields to the answer than the usual ones
     set_cookie: bytes
+    cache_fields: bytes  # what the response cache says of the answer
+    lookup: Lookup | None  # where the response cache may have its answer, or keep it
     code: int  # what the assigned backend said before the fallback answered
     fallback_stage: Stage | None
     continued: bool  # the client got a 100 (Continue)
@@ -77,10 +80,10 @@ class ExchangeState(Waiter):
         self.forwarded_lines = client.forwarded_lines
         self.body = self.trailers = self.answer_trailers = self.said = self.trace = self.parent = (
             self.set_cookie
-        ) = b""
+        ) = self.cache_fields = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
-        ) = self.kept_answer = self.fallback_stage = self.asked_before = None
+        ) = self.kept_answer = self.fallback_stage = self.asked_before = self.lookup = None
         self.replayable = True
         self.fell_back = self.has_more_fields = self.blamed = self.abandoned = self.ended = (
             self.holds_budget
@@ -105,12 +108,20 @@ class ExchangeState(Waiter):
             return self.asked_before
         return self.endpoint.label
 
+    @property
+    def answered_by(self) -> str:
+        """The backend whose answer the client got, also out of the cache; empty without one."""
+        if self.answer is None or (self.endpoint is None and not self.cache_fields):
+            return ""
+        return self.answering.spec.name
+
     def outcome(self, ended_at: float) -> Outcome:
         made = Outcome(
             self.request_id, self.client.peer, self.head.start, self.started, ended_at, self.status
         )
-        if self.answer is not None and self.endpoint is not None:
-            made.answered_by, made.endpoint = self.answering.spec.name, self.endpoint.authority
+        made.answered_by = self.answered_by
+        if made.answered_by and self.endpoint is not None:
+            made.endpoint = self.endpoint.authority
         if self.assigned is not None:
             made.route, made.assigned = self.route, self.assigned
             if self.assigned.guarded:
@@ -134,11 +145,13 @@ class ExchangeState(Waiter):
     def backend_fields(self) -> bytes:
         """The value of `x-crossfade-backend`, and the lines behind it where `has_more_fields`.
 
-        After a fallback `x-crossfade-assigned`: with both names a client can count fallbacks. The cookie of a sticky key.
+        After a fallback `x-crossfade-assigned`: with both names a client can count fallbacks. What the cache says. The cookie of a sticky key.
         """
         value = self.answering.name
         if self.fell_back and self.assigned is not None:
             value += b"\r\nx-crossfade-assigned: " + self.assigned.backend.encode()
+        if self.cache_fields:
+            value += b"\r\n" + self.cache_fields
         return value + b"\r\n" + self.set_cookie if self.set_cookie else value
 
     def whole_body(self) -> bytes:

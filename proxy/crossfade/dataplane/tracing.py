@@ -76,13 +76,13 @@ class Spans:
 
 def span_of(exchange: ExchangeState, now: float) -> SpanSample:
     head, assigned = exchange.head, exchange.assigned
-    route = backend = role = by = endpoint = ""
+    route = backend = role = endpoint = ""
     step: int | None = None
     if assigned is not None:
         route, backend, role = assigned.cell[0], assigned.cell[1], assigned.cell[2]
         step = exchange.route.step_of(backend)
-    if exchange.answer is not None and exchange.endpoint is not None:
-        by = exchange.answering.spec.name
+    by = exchange.answered_by
+    if by and exchange.endpoint is not None:
         endpoint = exchange.endpoint.authority.decode("latin-1")
     trace, _, span = exchange.trace.partition(b"-")
     return SpanSample(

@@ -19,6 +19,7 @@ from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 from crossfade.routing.snapshot import (
     AccessLog,
     Backend,
+    Cache,
     Cors,
     Cut,
     Eject,
@@ -40,6 +41,7 @@ from crossfade.routing.snapshot import (
 )
 
 if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
+    from crossfade.config.cache import CacheConfig
     from crossfade.config.keep import KeepConfig
     from crossfade.config.load import Loaded
     from crossfade.config.model import (
@@ -237,7 +239,12 @@ def _compile_route(
         fields_removed=route.response.headers.remove,
         logs=route.feedback is not None and not route.answers_itself,
         inputs=route.feedback is not None and route.feedback.inputs,
+        cache=None if route.cache is None or route.answers_itself else _compile_cache(route.cache),
     )
+
+
+def _compile_cache(cache: CacheConfig) -> Cache:
+    return Cache(cache.ttl, cache.max, cache.by_body, cache.fields)
 
 
 def _compile_traces(traces: TracesConfig) -> Tracing:

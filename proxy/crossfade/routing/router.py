@@ -17,13 +17,14 @@ from crossfade.http1.memory import remember
 from crossfade.http1.request_head import RequestHead
 from crossfade.paths import BadPath, readings
 from crossfade.quality.prediction import Prediction
+from crossfade.routing.caching import AnswerCache
 from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
 from crossfade.routing.match import body_test, head_test, matched_part
 from crossfade.routing.override import read_token
 from crossfade.routing.own_answers import CompiledAnswer, CompiledCors, answer_fields
 from crossfade.routing.rate import RateLimit
-from crossfade.routing.snapshot import OWN, TESTER, Match, Role, Route, Snapshot
+from crossfade.routing.snapshot import CACHED, OWN, TESTER, Match, Role, Route, Snapshot
 from crossfade.routing.visitor import ID_BYTES, VisitorCookie, visitor_of
 from crossfade.stats.counts import ANY_SECOND, SHADOW, CellKey
 
@@ -63,10 +64,10 @@ class AssignedBackend:
         self.role = role
         self.cell: CellKey = (spec.name, backend, role, spec.ledger.version, ANY_SECOND)
         self.logged = b""
-        self.guarded = spec.guarded and role != TESTER and backend != OWN
+        self.guarded = spec.guarded and role not in (TESTER, CACHED) and backend != OWN
         self.since = 0.0
         self.until = 0.0 if self.guarded else float("inf")
-        self.limits = spec.limits.get(backend, ())
+        self.limits = () if role == CACHED else spec.limits.get(backend, ())
         self.first_limit = self.limits[0][1] if self.limits else float("inf")
 
     def cell_of(self, started: float) -> CellKey:
@@ -102,6 +103,8 @@ class CompiledRoute:
         "assignable",
         "body_limit",
         "body_test",
+        "cache",
+        "cached",
         "cors",
         "error_statuses",
         "fallback",
@@ -170,6 +173,10 @@ class CompiledRoute:
         self.replay_limit, self.absent_beyond = spec.replay_limit, spec.absent_beyond
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.shadows = {mirror.to: AssignedBackend(spec, mirror.to, SHADOW) for mirror in spec.mirrors}
+        self.cache: AnswerCache | None = (
+            None  # what keeps answers outlives the router, so whoever serves sets it
+        )
+        self.cached = {name: AssignedBackend(spec, name, CACHED) for name in spec.ledger.backends}
         self.error_statuses, self.rejections = statuses_of(spec.errors)
         self.name = spec.name
         prediction = spec.prediction or Prediction()

@@ -18,9 +18,10 @@ from crossfade.quality.prediction import Prediction
 from crossfade.routing.assigned import Assigned
 from crossfade.routing.ledger import Ledger
 
-Role = Literal["champion", "challenger", "shadow", "member", "tester"]
+Role = Literal["champion", "challenger", "shadow", "member", "tester", "cached"]
 OWN = ""  # in place of a backend's name, for what the proxy answers itself
 TESTER: Role = "tester"  # chosen by an override token, so in no statistics of a rollout
+CACHED: Role = "cached"  # answered from the response cache; neither are these
 Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: (title of the check, seconds), rising
 
 
@@ -170,6 +171,16 @@ class Cut(msgspec.Struct, frozen=True):
     after: float
 
 
+class Cache(msgspec.Struct, frozen=True):
+    """How long answers are given again, in seconds, and how many bytes of them a worker keeps. What the key has beside the target:
+    the `body`, and these `fields`, whose names are lower-cased."""
+
+    ttl: float
+    max: int
+    body: bool = True
+    fields: tuple[str, ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True):
     """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits; `errors`: ranges of statuses."""
 
@@ -204,6 +215,7 @@ class Route(msgspec.Struct, frozen=True):
     logs: bool = False  # each exchange is a row of the prediction log
     inputs: bool = False  # with the body of the request, where it is kept for a retry
     steps: tuple[tuple[str, int], ...] = ()  # of its rollouts under way, by challenger; from 0
+    cache: Cache | None = None
 
 
 class OwnAnswer(msgspec.Struct, frozen=True):

@@ -275,6 +275,7 @@ class Counts(msgspec.Struct):
     )  # bodies that could not be read, by "route:reason"
     waiting: Waiting = msgspec.field(default_factory=dict)
     exemplars: list[Exemplar] = []
+    cache: dict[str, int] = msgspec.field(default_factory=dict)  # of response caches, by "route:outcome"
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -293,6 +294,7 @@ class CountsTable:
         self.dropped: dict[str, int] = {}
         self.ejections: dict[tuple[str, str], int] = {}
         self.unread: dict[str, int] = {}
+        self.cache: dict[str, int] = {}
         self.exemplars: dict[tuple[str, str, str], Exemplar] = {}  # by route, backend and role
 
     def cell(self, key: CellKey) -> Cell:
@@ -314,6 +316,7 @@ class CountsTable:
             endpoint = (e.backend, e.endpoint)
             self.ejections[endpoint] = self.ejections.get(endpoint, 0) + e.n
         add_up(self.unread, counts.unread)
+        add_up(self.cache, counts.cache)
         for exemplar in counts.exemplars:
             held = self.exemplars.get(exemplar.place)
             if held is None or held.at <= exemplar.at:
@@ -334,6 +337,7 @@ class CountsTable:
         self.mirrors = {key: n for key, n in self.mirrors.items() if key[0] in routes and key[1] in backends}
         self.ejections = {key: n for key, n in self.ejections.items() if key in endpoints}
         self.unread = {what: n for what, n in self.unread.items() if what.partition(":")[0] in routes}
+        self.cache = {what: n for what, n in self.cache.items() if what.partition(":")[0] in routes}
         self.exemplars = {
             key: found for key, found in self.exemplars.items() if key[0] in routes and key[1] in backends
         }
@@ -356,10 +360,11 @@ class CountsTable:
             [EjectionCount(*key, n) for key, n in self.ejections.items()],
             self.unread,
             exemplars=list(self.exemplars.values()),
+            cache=self.cache,
         )
         self.exemplars = {}
         self.cells, self.mirrors, self.refused, self.dropped = {}, {}, {}, {}
-        self.ejections, self.unread = {}, {}
+        self.ejections, self.unread, self.cache = {}, {}, {}
         return taken
 
     def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:
