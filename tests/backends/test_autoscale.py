@@ -93,6 +93,16 @@ def test_up_quickly_down_slowly():
     assert changes == [(10.0, 8), (120.0, 1)]
 
 
+def test_up_to_the_least_and_down_to_the_most_that_was_right():
+    target = Target(1, 8, in_flight=1.0, up_after=2, down_after=2, cool_down=0)
+    wanted = [[3.0, 7.0, 5.0], [2.0, 0.5, 1.6]]
+    found = [
+        decide(target, now, [Reading(float(n), load) for n, load in enumerate(loads)], -math.inf, 2.0)
+        for now, loads in zip((1, 5), wanted, strict=True)
+    ]
+    assert [change.replicas for change in found if change] == [3, 3]
+
+
 def test_by_latency_one_replica_at_a_time():
     target = Target(1, 8, p99=0.2)
     right = [right_number(target, 3, Reading(0, 99, p99)) for p99 in (0.3, 0.2, 0.15, 0.1, 0.05)]
