@@ -66,6 +66,14 @@ async def test_a_mirror_with_copies_or_with_few_requests_is_not_silent(
     assert silent(harness) == []
 
 
+async def test_no_copy_is_due_of_cached_answers() -> None:
+    harness = await watched()
+    for _ in range(70):
+        harness.add_counts("v2", 5, 0, "cached")
+        await harness.tick()
+    assert silent(harness) == []
+
+
 async def test_a_mirror_that_is_taken_away_is_forgotten() -> None:
     harness = await watched()
     await minutes(harness, 5)

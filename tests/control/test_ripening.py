@@ -263,11 +263,12 @@ async def test_a_route_without_feedback_or_without_a_log_reads_nothing(log, tmp_
     assert harness.counted() == 0
 
 
-def test_what_is_read_of_a_prediction(log):
+@pytest.mark.parametrize("role", ["tester", "cached"])
+def test_what_is_read_of_a_prediction(log, role):
     log.add("v2", 3, 0.0, key=1 << 63, said=(0.7, "high"), feedback={"label": 1, "note": "late"})
     log.add("v3", 3, 0.0, answered="v2", said=(0.2, "low"))  # the fallback answered
     log.add("v3", 3, 0.0, answered=None)
-    log.add("v3", 3, 0.0, role="tester")
+    log.add("v3", 3, 0.0, role=role)
     log.add("v3", 2, 0.0)
     log.add("v2", 4, 0.0, said=(0.4, "low"), copies={"v3": (0.6, "high")})
     portion = read_ripe(log.connection, 0, 3, 1.0, threshold=0.5)

@@ -113,13 +113,14 @@ async def test_why_says_in_words_how_far_the_rollout_and_its_checks_are():
     assert all("no evidence of it" in said for said in why.would_change[1:4])
 
 
-async def test_requests_of_testers_are_no_evidence():
-    """They chose the challenger, and may do with it what no customer does."""
+@pytest.mark.parametrize("role", ["tester", "cached"])
+async def test_requests_of_testers_and_cached_answers_are_no_evidence(role: str):
+    """Testers chose the challenger, and may do with it what no customer does; a cached answer says nothing new of it."""
     harness = Harness()
     await harness.load()
     await harness.tick()
     for _ in range(20):
-        harness.add_counts("v3", 50, 50, "tester")
+        harness.add_counts("v3", 50, 50, role)
         await harness.tick()
     assert harness.rollout.phase == "progressing"
     assert {verdict.n for verdict in harness.rollout.verdicts} <= {0}

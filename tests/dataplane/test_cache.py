@@ -515,6 +515,16 @@ async def test_two_customers_share_no_answer_where_a_field_names_them(harness: H
     assert [answer.body for answer in answers] == [b"v2 1", b"v2 2", b"v2 1", b"v2 3"]
 
 
+async def test_two_customers_share_no_answer_where_a_cookie_names_them(harness: Harness) -> None:
+    """The model may read any cookie, so all of them are part of the key."""
+    numbered(harness)
+    harness.use(cached(sticky=sticky("cookie", "id")))
+    client = await harness.client()
+    ann, bob, other = ([b"Cookie: " + text] for text in (b"id=ann", b"id=bob", b"id=ann; plan=b"))
+    answers = await ask(client, *[get(fields=fields) for fields in (ann, bob, other, ann)])
+    assert [answer.body for answer in answers] == [b"v2 1", b"v2 2", b"v2 3", b"v2 1"]
+
+
 async def test_no_answer_crosses_from_one_version_to_the_other(harness: Harness) -> None:
     numbered(harness)
     numbered(harness, "v3")

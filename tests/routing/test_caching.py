@@ -61,6 +61,7 @@ ASKS: dict[str, tuple[tuple[str, ...], float]] = {
     "no-store behind no-cache": (("Cache-Control: no-cache, no-store",), PASS_BY),
     "no-store before no-cache": (("Cache-Control: no-store, no-cache",), PASS_BY),
     "range": (("Range: bytes=0-",), PASS_BY),
+    "another method": (("X-HTTP-Method-Override: DELETE",), PASS_BY),
     "trailers": (("TE: trailers", "Connection: TE"), PASS_BY),
 }
 
@@ -73,16 +74,17 @@ def test_what_a_request_says_of_caches(fields: tuple[str, ...], accepted: float)
 @pytest.mark.parametrize(
     "cookies, sticky, passes",
     [
-        ("id=1", Sticky("cookie", "id"), False),
-        ("id=1; id=2", Sticky("cookie", "id"), False),
-        ("id=1; session=2", Sticky("cookie", "id"), True),
+        ("id=1; session=2", Sticky("cookie", "id"), False),
         ("session=2; id=1", Sticky("assign", "id"), True),
         ("id=1", Sticky("assign", "id"), False),
+        ("id=1; id=2", Sticky("assign", "id"), False),
+        ("", Sticky("assign", "id"), True),
         ("id=1", Sticky("header", "id"), True),
-        ("", Sticky("cookie", "id"), True),
     ],
 )
-def test_cookies_are_personal_but_for_the_sticky_ones(cookies: str, sticky: Sticky, passes: bool) -> None:
+def test_cookies_are_personal_but_for_those_of_the_key_and_of_visitors(
+    cookies: str, sticky: Sticky, passes: bool
+) -> None:
     head = asked(f"Cookie: {cookies}")
     assert (rules(sticky=(sticky,)).asks(head) == PASS_BY) is passes
     assert rules("cookie").asks(head) == ANY_AGE
@@ -159,7 +161,8 @@ PARTS = st.fixed_dictionaries(
         "host": st.sampled_from(["h", "h:1", "a"]),
         "accept": st.lists(st.sampled_from(["a", "b", "a, b", "a,b"]), max_size=2),
         "tenant": st.lists(st.sampled_from(["a", "b", "ab", ""]), max_size=2),
-        "sticky": st.sampled_from([None, 0, 1, 2**64 - 1]),
+        "cookie": st.sampled_from(["", "a=1", "a=1; b=2"]),
+        "customer": st.lists(st.sampled_from(["a", "b"]), max_size=2),
         "body": st.sampled_from([b"", b"1", b"a", b"ab", b"1:a"]),
     }
 )
@@ -168,9 +171,11 @@ PARTS = st.fixed_dictionaries(
 def key_of(parts: dict[str, Any]) -> bytes:
     fields = [f"Accept: {value}" for value in parts["accept"]]
     fields += [f"X-Tenant: {value}" for value in parts["tenant"]]
+    fields += [f"X-Customer: {value}" for value in parts["customer"]]
+    fields += [f"Cookie: {parts['cookie']}"]
     head = request(parts["target"], *fields, method=parts["method"], host=parts["host"])
-    by_field = rules("x-tenant", sticky=(Sticky("header", "x-customer"),))
-    return by_field.key(parts["backend"], head, parts["sticky"], parts["body"])
+    by_field = rules("x-tenant", sticky=(Sticky("header", "X-Customer"), Sticky("cookie", "a")))
+    return by_field.key(parts["backend"], head, parts["body"])
 
 
 @given(PARTS, PARTS)

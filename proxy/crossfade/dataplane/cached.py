@@ -49,7 +49,7 @@ def answers(plane: Plane, exchange: ExchangeState, lookup: Lookup) -> bool:
         awaiting.wait_for_body(plane, exchange)
         return True
     backend = exchange.answering.spec.name
-    lookup.key = cache.rules.key(backend, exchange.head, exchange.key, exchange.whole_body())
+    lookup.key = cache.rules.key(backend, exchange.head, exchange.whole_body())
     now = monotonic()
     found = None
     if lookup.accepted != RENEW and plane.caches.get(route.name) is cache:  # not of an earlier ledger
@@ -96,16 +96,14 @@ def gather(
 
 
 def gather_more(plane: Plane, exchange: ExchangeState, lookup: Lookup, data: bytes, done: bool) -> None:
-    """The next part of its body."""
-    cache, head = lookup.cache, lookup.head
-    if head is None or not cache.may_gather(len(data), len(lookup.gathered)):
-        lookup.end()
-        exchange.lookup = None
+    """The next part of its body. The usual answer comes in one part, and is not copied."""
+    cache, head, so_far = lookup.cache, lookup.head, lookup.gathered
+    if head is not None and not done and cache.may_gather(len(data), len(so_far)):
+        so_far += data
         return
-    lookup.gathered += data
-    if done:
-        kept = cache.keep(lookup.key, head, bytes(lookup.gathered), plane.date, lookup.times)
-        if kept:
+    if head is not None and done:
+        body = bytes(so_far + data) if so_far else data
+        if cache.keep(lookup.key, head, body, plane.date, lookup.times):
             plane.recorder.cache(exchange.route.name, "kept")
-        lookup.end()
-        exchange.lookup = None
+    lookup.end()
+    exchange.lookup = None

@@ -36,7 +36,17 @@ _ALWAYS: Final = (
 )  # fields of a request that are always part of the key
 _PERSONAL: Final = frozenset({b"authorization", b"cookie"})
 _OF_ONE_ANSWER: Final = frozenset(
-    {b"range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
+    {
+        b"range",
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"if-range",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+    }
 )
 _ABOUT_CACHES: Final = frozenset({b"cache-control", b"pragma"})
 _AGE: Final = frozenset({b"age"})
@@ -45,17 +55,14 @@ _AGE: Final = frozenset({b"age"})
 class CacheRules:
     """What RFC 9111 and the route say, without the answers. `named`: fields of a request that are part of the key; `varied`: by which an answer may differ."""
 
-    __slots__ = ("by_body", "by_key", "named", "own_cookies", "ttl", "varied", "watched")
+    __slots__ = ("by_body", "named", "own_cookies", "ttl", "varied", "watched")
 
     def __init__(self, spec: Cache, route: Route) -> None:
         self.ttl = spec.ttl
         self.by_body = spec.body
-        self.named = (*_ALWAYS, *[name.encode("ascii") for name in spec.fields])
+        self.named = (*_ALWAYS, *[name.encode("ascii") for name in spec.fields], *_names_of_customers(route))
         self.varied = frozenset((*self.named, b"host", b""))
-        self.by_key = any(sticky.kind in ("header", "cookie") for sticky in route.sticky)
-        self.own_cookies = frozenset(
-            sticky.name.encode() for sticky in route.sticky if sticky.kind in ("cookie", "assign")
-        )
+        self.own_cookies = frozenset(each.name.encode() for each in route.sticky if each.kind == "assign")
         self.watched = (_PERSONAL - frozenset(self.named)) | _OF_ONE_ANSWER | _ABOUT_CACHES
 
     def asks(self, head: RequestHead) -> float:
@@ -79,10 +86,10 @@ class CacheRules:
         return accepted
 
     def has_own_cookies_only(self, cookies: bytes) -> bool:
-        """Whether they are sticky keys of the route, and say nothing else of the client."""
+        """Whether they are ids that the proxy assigned, and say nothing else of the client."""
         return all(pair.partition(b"=")[0].strip(b" \t") in self.own_cookies for pair in cookies.split(b";"))
 
-    def key(self, backend: str, head: RequestHead, sticky: int | None, body: bytes) -> bytes:
+    def key(self, backend: str, head: RequestHead, body: bytes) -> bytes:
         """32 bytes: no key holds a prompt, and none is found that has the hash of another one."""
         start = head.start
         parts = [backend.encode(), start.method, head.host or b"", head.public_host or b"", start.target]
@@ -91,8 +98,6 @@ class CacheRules:
             parts.append(b"%d" % len(values))
             parts.extend(values)
         parts.extend([claim.line for claim in head.claims])
-        if self.by_key:
-            parts.append(b"" if sticky is None else b"%d" % sticky)
         hashed = blake2b(b"".join([b"%d:%b" % (len(part), part) for part in parts]), digest_size=32)
         hashed.update(b"\0")
         hashed.update(body)
@@ -113,6 +118,12 @@ class CacheRules:
     def covers(self, vary: bytes) -> bool:
         """Whether all fields on which the answer depends are part of the key."""
         return all(name.strip(b" \t").lower() in self.varied for name in vary.split(b","))
+
+
+def _names_of_customers(route: Route) -> list[bytes]:
+    """The fields that tell customers apart: their sticky keys are there."""
+    fields = [each.name.lower().encode() for each in route.sticky if each.kind == "header"]
+    return [*fields, b"cookie"] if any(each.kind == "cookie" for each in route.sticky) else fields
 
 
 def _accepted_age(value: bytes) -> float:
