@@ -14,11 +14,12 @@ from tests.scenarios.harness import Process, wait_until
 from tests.scenarios.test_deployed_models import Deployed, deployed
 
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra: load)")
-TARGET = "--least 1 --most 3 --in-flight 3 --up-after 1 --down-after 2 --cool-down 1"
+TARGET = "--least 1 --most 3 --in-flight 1.5 --up-after 1 --down-after 2 --cool-down 1"
 
 __all__ = ["deployed"]
 
 
+@pytest.mark.timeout(900)  # replicas are started three times beside the load
 async def test_replicas_follow_a_ramp_up_and_down_and_nothing_is_lost(
     deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,7 +36,7 @@ async def test_replicas_follow_a_ramp_up_and_down_and_nothing_is_lost(
     try:
         await wait_until(lambda: served(deployed, 1), "one replica serves")
         pids = {one["pid"] for one in await deployed.replicas()}
-        become(users, 16)
+        become(users, 40)
         await wait_until(lambda: served(deployed, 3), lambda: f"three replicas; {seen(deployed)}")
         assert "too much for" in str(seen(deployed)["scaled"])
         pids |= {one["pid"] for one in await deployed.replicas()}

@@ -125,6 +125,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "calls"
 
 
+@pytest.mark.timeout(900)  # replicas are started eight times, and each imports scikit-learn
 async def test_a_version_is_deployed_scaled_and_undeployed_and_nothing_is_lost(
     deployed: Deployed, kubectl: Path
 ) -> None:
