@@ -29,14 +29,12 @@ coverage: $(VENV)/test.ok ; $(PY) $(SHARED) --cov --cov-report=term-missing:skip
 mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SINCE)) $(FILES)
 # What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler:
 # with the scenarios of serving. What judges, decides, and keeps its state is not compiled, so it is tested once, with the sources.
-DECIDING := admin_access alerting alike applied_config autoscaling batch champion_down control_plane_killed dashboards deployed_models disagreement \
-  disk_full drift edge evidence experiment explain feedback gate history hostile_answers labels law_17 leaving_shadow \
-  log metrics_bound prediction_log_faults prometheus_check retrain retrained_model scheduled_reports \
-  shadow_models start state_lost upgrade verdicts watch
-NOT_COMPILED := $(DECIDING:%=--ignore=tests/scenarios/test_%.py)
+SERVING := access_log backend_tls behind_nginx challenger_killed drain drain_endpoint endpoints in_flight kept_pairs listeners \
+  many_reloads memory own_routes prediction_log promotion proxy_killed rate_limit reload rewriting takeover tls traces \
+  transparent visitors websockets
 test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python -m crossfade version | grep compiled
-	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers tests/scenarios $(NOT_COMPILED) -m 'not alone' $(ARGS)
+	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers $(SERVING:%=tests/scenarios/test_%.py) -m 'not alone' $(ARGS)
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # Model servers that tests/servers starts, each in an environment of its own: what they require contradicts each other.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, KafkaTimeoutError
 
 from crossfade_backends.batch import add_scorer, positive
 from crossfade_backends.batch_input import BatchError
@@ -145,7 +145,8 @@ class Stream:
                 with self.metrics.seconds.time():
                     await self.send(producer, await self.scorer.score(messages))
                 await self.commit(consumer, {at: records[-1].offset + 1 for at, records in mine.items()})
-            await self.tell_lag(consumer)
+        # A position may come only with the next assignment, which waits for the portion: so not within it.
+        await self.tell_lag(consumer)
 
     async def send(self, producer: AIOKafkaProducer, outcomes: Sequence[Outcome]) -> None:
         acknowledged = []
@@ -168,8 +169,11 @@ class Stream:
         """By the end of each partition as the last answer of its broker told it."""
         lags = {}
         for at in consumer.assignment():
-            end = consumer.highwater(at)
-            lags[at.partition] = 0 if end is None else max(end - await consumer.position(at), 0)
+            try:
+                end, position = consumer.highwater(at), await consumer.position(at)
+            except (IllegalStateError, KafkaTimeoutError):
+                continue  # it has another reader by now
+            lags[at.partition] = 0 if end is None else max(end - position, 0)
         self.metrics.set_lag(lags)
 
 

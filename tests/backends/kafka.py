@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -138,6 +139,16 @@ class StreamProcess:
                 if text in line:
                     return
         raise AssertionError(f"it ended without {text!r}")
+
+    async def joined_by(self, other: StreamProcess) -> None:
+        """Returns once the other process has partitions of this one's group. This broker refuses, as no real one does, a member
+        that asks for them behind the leader, so the leader is stopped meanwhile."""
+        await self.said("it is rebalancing")
+        await self.said("(Re-)joining group")
+        self.child.send_signal(signal.SIGSTOP)
+        await other.said("Joined group")
+        self.child.send_signal(signal.SIGCONT)
+        await other.said("reads the partitions")
 
     def metric(self, name: str) -> float:
         """The sum of all samples of this name; 0 until there is a page."""

@@ -95,7 +95,7 @@ async def test_a_second_process_takes_some_of_the_partitions_and_no_row_is_lost(
     async with streaming(address, registry, *options) as first:
         await first.has('model_stream_rows_total{outcome="scored"}', 40)
         async with streaming(address, registry, *options) as second:
-            await second.said("reads the partitions")
+            await first.joined_by(second)
             await send(address, "in", as_messages(rows[3000:]))
             await second.has('model_stream_rows_total{outcome="scored"}', 20)
             found = await read(address, "out", len(rows))

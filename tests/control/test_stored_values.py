@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -34,6 +35,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+@cache  # a type is a part of many others
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Of any type that stored values are made of."""
     if kind in PLAIN:

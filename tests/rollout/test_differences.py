@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import product
 from math import exp
 
@@ -40,8 +41,10 @@ def test_the_expectation_at_the_margin_is_one(margin):
 
 
 def auc(scores: list[tuple[float, bool]]) -> float:
-    yes, no = ([s for s, label in scores if label is wanted] for wanted in (True, False))
-    return sum((a > b) + (a == b) / 2 for a in yes for b in no) / (len(yes) * len(no))
+    """The share of pairs in which the positive one has the higher score; scores have few values."""
+    yes, no = (Counter(s for s, label in scores if label is wanted) for wanted in (True, False))
+    won = sum(m * n * ((a > b) + (a == b) / 2) for a, m in yes.items() for b, n in no.items())
+    return won / (yes.total() * no.total())
 
 
 def drawn(rng: random.Random, n: int, shift: float) -> list[tuple[float, bool]]:
