@@ -116,15 +116,13 @@ class Batcher:
             batch = self._batch = _Batch(now)
         batch.requests.append(waiting)
         batch.rows += len(waiting.matrix)
-        if batch.rows == self._limits.rows:
-            self._close(batch)
-        elif not batch.is_due:
+        if not batch.is_due:
             self._plan(batch)
 
     def _plan(self, batch: _Batch) -> None:
         loop = asyncio.get_running_loop()
         enough = batch.rows >= worth_waiting_for(self._gap, self._limits)
-        if batch.timer is None and not enough and self._hurried:
+        if not enough and self._hurried:
             self._hurried -= 1
             enough = True
         if enough:

@@ -6,7 +6,7 @@ Waits of an hour show that nobody waits; what waits is seen by the turns of the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,9 @@ def test_after_a_silence_nobody_waits(before, wait, silence):
     assert worth_waiting_for(gap, BatchLimits(64, wait)) == 1
 
 
-@given(wait=st.floats(0.001, 1), share=st.floats(0, 0.5))
-def test_a_burst_is_noticed_within_fifty_requests(wait, share):
-    gap = 16 * wait
+@given(wait=st.floats(0.001, 1), share=st.floats(0, 0.5), silence=st.floats(16, 1e6))
+def test_a_burst_after_a_silence_is_noticed_within_fifty_requests(wait, share, silence):
+    gap = mean_gap(16 * wait, silence * wait, wait)
     for _ in range(50):
         gap = mean_gap(gap, share * wait, wait)
     assert worth_waiting_for(gap, BatchLimits(64, wait)) > 1
@@ -88,7 +88,7 @@ class Scored:
         self.sizes.append(rows)
         self.waits.append(waited)
 
-    def ask(self, *values: float) -> Awaitable[FloatArray]:
+    def ask(self, *values: float) -> Coroutine[Any, Any, FloatArray]:
         return self.batcher.score(np.array([[value] * len(FEATURES) for value in values]))
 
     async def burst(self) -> None:
@@ -117,13 +117,14 @@ async def test_requests_of_one_turn_are_scored_together_at_most_so_many_rows():
 def test_each_request_gets_its_own_scores_or_its_own_error(requests, rows, wait):
     scored = Scored(rows, wait)
 
-    async def ask_all() -> Sequence[Any]:
+    async def ask_all() -> list[FloatArray | BaseException]:
         return await asyncio.gather(*(scored.ask(*values) for values in requests), return_exceptions=True)
 
     for values, answer in zip(requests, asyncio.run(ask_all()), strict=True):
         if BAD in values:
             assert isinstance(answer, ValueError)
         else:
+            assert isinstance(answer, np.ndarray)
             assert answer.tolist() == [value * 2 for value in values]
     assert all(size <= max(rows, *map(len, requests)) for size in scored.sizes)
 
@@ -177,43 +178,70 @@ async def test_a_request_that_does_not_fit_ends_the_wait_of_the_others():
     assert scored.sizes == [2, 3]
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_request_with_as_many_rows_as_a_batch_is_scored_at_once(rows):
+    scored = Scored(rows)
+
+    async def ask() -> FloatArray:
+        await asyncio.sleep(0)
+        return await scored.ask(*[3.0] * rows)
+
+    asking = ask()
+    asking.send(None)
+    with pytest.raises(StopIteration) as ended:
+        asking.send(None)
+    assert ended.value.value.tolist() == [6.0] * rows
+
+
 @pytest.fixture
-def timers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many waits of batches have begun."""
-    begun: list[object] = []
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.TimerHandle]:
+    """The waits of batches that have begun."""
+    begun: list[asyncio.TimerHandle] = []
     call_later = asyncio.BaseEventLoop.call_later
 
     def noted(loop: asyncio.BaseEventLoop, delay: float, callback: Any, *args: Any, **more: Any) -> Any:
+        handle = call_later(loop, delay, callback, *args, **more)
         if callback.__name__ == "_end_wait":
-            begun.append(callback)
-        return call_later(loop, delay, callback, *args, **more)
+            begun.append(handle)
+        return handle
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", noted)
-    return lambda: len(begun)
+    return begun
+
+
+async def lone_waits(scored: Scored, timers: list[asyncio.TimerHandle], requests: int) -> list[int]:
+    """Which of so many requests, each after the answer to the one before, have waited."""
+    waited = []
+    for number in range(1, requests + 1):
+        before = len(timers)
+        await scored.ask(1)
+        if len(timers) > before:
+            waited.append(number)
+    return waited
 
 
 async def test_a_client_that_asks_again_and_again_alone_seldom_waits(timers):
     scored = Scored(rows=64, wait=0.001)
     await scored.burst()
-    before = timers()
-    for _ in range(100):
-        await scored.ask(1)
-    # The 1st, 3rd, 7th, 15th, 31st and 63rd.
-    assert timers() - before == 6
+    assert await lone_waits(scored, timers, 127) == [1, 3, 7, 15, 31, 63, 127]
 
 
-async def test_a_wait_that_meets_a_row_lets_the_next_ones_wait_again(timers):
-    scored = Scored(rows=2, wait=0.001)
+@pytest.mark.parametrize("rows", [2, 64], ids=["a full batch", "the end of the wait"])
+async def test_after_a_wait_that_met_a_row_the_next_ones_wait_again(timers, rows):
+    scored = Scored(rows, wait=0.001)
     await scored.burst()
-    await scored.ask(1)  # waits in vain
-    await scored.ask(1)  # does not wait
-    scored.batcher._limits = BatchLimits(2, HOUR)
-    for _ in range(5):
-        before = timers()
-        first = asyncio.ensure_future(scored.ask(1))
-        await turns()
-        assert timers() - before == 1
-        await asyncio.gather(first, scored.ask(2))
+    assert await lone_waits(scored, timers, 6) == [1, 3]
+    scored.sizes.clear()
+    await asyncio.gather(scored.ask(1), scored.ask(2))
+    assert scored.sizes == [2]
+    assert await lone_waits(scored, timers, 7) == [1, 3, 7]
+
+
+async def test_a_wait_ends_with_its_batch(timers):
+    scored = Scored(rows=2, wait=HOUR)
+    await scored.burst()
+    await asyncio.gather(scored.ask(1), scored.ask(2))
+    assert timers and all(handle.cancelled() for handle in timers)
 
 
 # With real models, over real sockets
