@@ -1,6 +1,6 @@
 """Compares ways to serve a model, before and after, under users of Locust: `python -m loadtests.serving`.
 
-Micro-batching in the model server, and one endpoint beside two. All ways of a question run during all its rounds, which are
+Micro-batching in the model server, a response cache in the proxy, and one endpoint beside two. All ways of a question run during all its rounds, which are
 interleaved (A B C A B C …), so that noise of the machine affects them equally; the tables show medians.
 
 CPU is that of the proxy and the model servers together, for one request.

@@ -15,6 +15,8 @@ from loadtests.processes import BenchError, child, wait_until_answering
 from loadtests.proxies import COMPILED
 
 VERSION = "v3"
+TTL = "60s"
+PURE: dict[str, object] = {"retry": {"pure": True}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,11 @@ BALANCING = Question(
     "balancing", "Load balancing: 50 rows a request, through the proxy", 50, 100, False,
     (Way("1 endpoint", route={}), Way("2 endpoints", endpoints=2, route={})),
 )  # fmt: skip
-QUESTIONS = (BATCHING, BALANCING)
+CACHE = Question(
+    "cache", "Response cache: one row a request of 1,000 customers, through the proxy", 1, 400, False,
+    (Way("no cache", route=PURE), Way(f"cache of {TTL}", route={**PURE, "cache": {"ttl": TTL}})),
+)  # fmt: skip
+QUESTIONS = (BATCHING, CACHE, BALANCING)
 
 
 @dataclass(frozen=True, slots=True)
