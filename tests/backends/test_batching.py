@@ -178,6 +178,16 @@ async def test_a_request_that_does_not_fit_ends_the_wait_of_the_others():
     assert scored.sizes == [2, 3]
 
 
+async def test_a_batch_that_was_due_already_does_not_end_the_next_one():
+    scored = Scored(rows=3, wait=HOUR)
+    await scored.burst()
+    asked = [asyncio.ensure_future(scored.ask(*values)) for values in ([1, 2], [3], [4])]
+    await turns()
+    assert scored.sizes == [3]
+    await asyncio.gather(*asked, scored.ask(5, 6))
+    assert scored.sizes == [3, 3]
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_request_with_as_many_rows_as_a_batch_is_scored_at_once(rows):
     scored = Scored(rows)
