@@ -55,6 +55,12 @@ routes:
     sticky: {header: X-Customer-Id}
     split: {v2: 100%}
     feedback: {horizon: 7d}
+  - name: cached
+    match: {path: /cached}
+    sticky: {header: X-Customer-Id}
+    split: {v2: 100%}
+    retry: {pure: true}
+    cache: {ttl: 1h}
   - name: mirror
     match: {path: /mirror}
     sticky: {header: X-Customer-Id}
@@ -77,10 +83,11 @@ PIECES = (b"x" * 34_000, b"x" * 34_000)
 CHUNKS = (b"%x\r\n%b\r\n" % (len(ANSWER_BODY), ANSWER_BODY), b"0\r\n\r\n")
 
 
-def request(path: str) -> bytes:
+def request(path: str, field: bytes = b"") -> bytes:
     return (
-        b"POST /%b HTTP/1.1\r\nHost: models.example\r\nUser-Agent: bench\r\nAccept: */*\r\nX-Customer-Id: c-1042\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(BODY), BODY)
+        b"POST /%b HTTP/1.1\r\nHost: models.example\r\nUser-Agent: bench\r\nAccept: */*\r\nX-Customer-Id: c-1042\r\n%b"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (path.encode(), field, len(BODY), BODY)
     )
 
 
@@ -95,6 +102,9 @@ class Case:
     is_new: bool = False  # the client's connection
 
 
+KEPT = Case(
+    "kept", "its answer is kept in the cache", request("cached", b"Cache-Control: no-cache\r\n"), (WHOLE,)
+)
 CASES = (
     Case("usual", "one piece each way", request("usual"), (WHOLE,)),
     Case("guarded", "the same, a rollout is guarded", request("guarded"), (WHOLE,)),
@@ -103,6 +113,8 @@ CASES = (
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
     Case("feedback", "a row of the prediction log", request("feedback"), (WHOLE,)),
+    KEPT,
+    Case("hit", "answered from the cache", request("cached"), ()),
     Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
     Case("large", "an answer of 100 kB", request("usual"), (LARGE, *PIECES)),
     Case("mirror", "mirrored", request("mirror"), (WHOLE,), is_copied=True),
@@ -161,6 +173,8 @@ class Bench:
         mirrors = self.plane.mirrors
         self.shadow = pooled(mirrors.state_of("v3", mirrors.specs["v3"]).backend)
         self.log = AccessLogger(AccessLog(os.devnull, 1.0, False))
+        self.exchange(KEPT)  # for the hits
+        self.plane.take()
 
     def connected(self) -> Downstream:
         client = Downstream(self.plane)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.http1.freshness import seconds_of_expires
+from crossfade.http1.lines import read_field
 from crossfade.http1.request_head import RequestHead
 from crossfade.http1.response_head import ResponseHead, parse_response
 from crossfade.routing.caching import (
@@ -183,6 +184,23 @@ def test_two_requests_have_one_key_if_and_only_if_all_parts_are_equal(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     assert (key_of(one) == key_of(other)) is (one == other)
+
+
+def test_values_do_not_run_into_each_other() -> None:
+    """Joined without their lengths, these are the same bytes."""
+    one = asked("Accept: a", "X-Tenant: 0000000")
+    other = asked("Accept: a0000001")
+    by_tenant = rules("x-tenant")
+    assert by_tenant.key("v2", one, b"") != by_tenant.key("v2", other, b"")
+
+
+def test_what_trusted_proxies_say_of_the_client_is_part_of_the_key() -> None:
+    keys = set()
+    for claims, host in (((), None), ((read_field(b"x-client: a"),), None), ((), b"a"), ((), b"b")):
+        head = asked()
+        head.claims, head.public_host = claims, host
+        keys.add(rules().key("v2", head, b""))
+    assert len(keys) == 4
 
 
 # ── what is held ──────────────────────────────────────────────────────────────────────────────
