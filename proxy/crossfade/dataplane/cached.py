@@ -24,7 +24,7 @@ _MISS: Final = b"x-crossfade-cache: miss"
 
 
 def begin(plane: Plane, exchange: ExchangeState, backend: BackendState) -> bool:
-    """Whether the client has the answer (`answer` is set), or the request waits for the rest of its body. Raises RequestRefused."""
+    """Whether the exchange has ended with an answer of the cache, or waits for the rest of its body. Raises RequestRefused."""
     cache, head = exchange.route.cache, exchange.head
     assert cache is not None
     accepted = cache.rules.asks(head)
@@ -79,6 +79,7 @@ def _answer(exchange: ExchangeState, found: CachedAnswer, now: float) -> None:
         exchange.said = found.body
     exchange.client.answer(head, found.body, True)
     exchange.answer = head
+    exchange.finish(now)
 
 
 def gather(

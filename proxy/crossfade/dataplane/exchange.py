@@ -93,7 +93,6 @@ class Exchange(WaitingState):
     def await_body(self, done: bool) -> None:
         """Send the request once the backend can get it rewritten, if the cache has no answer to it."""
         if self.lookup is not None and cached.answers(self.plane, self, self.lookup):
-            self.end_if_cached()
             return
         if done and self.route.mirrors:  # before the exchange can end
             self.plane.mirrors.send(self)
@@ -139,17 +138,11 @@ class Exchange(WaitingState):
             validate_upgrade(self)
         backend = plane.backends[assigned.backend]
         if route.cache is not None and cached.begin(plane, self, backend):
-            self.end_if_cached()
             return
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
         if not backend.demands or awaiting.may_send(plane, self, backend):
             self.place(backend)
-
-    def end_if_cached(self) -> None:
-        """End the exchange if the cache has answered; else it waits for its body."""
-        if self.answer is not None:
-            self.finish(self.first_byte_at)
 
     def place(self, backend: BackendState) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""

@@ -101,6 +101,9 @@ class ExchangeState(Waiter):
     def on_deadline(self, now: float) -> None:
         raise NotImplementedError
 
+    def finish(self, now: float = 0.0) -> None:
+        raise NotImplementedError
+
     @property
     def asked(self) -> str | None:
         """The endpoint of the assigned backend that was asked last; empty if none was. None where it has only one."""
