@@ -24,6 +24,8 @@ def _touched(loaded: Loaded) -> Iterator[str]:
     if config.registry is not None and config.registry.kind == "folder":
         yield f"the folder {config.registry.uri}"
     yield config.state
+    if config.access_log is not None and config.access_log.to != "stdout":
+        yield f"the file {config.access_log.to}"
     for route in config.routes:
         yield from _of_route(route)
 
