@@ -15,7 +15,7 @@ run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/quality tests/report tests/rollout tests/routing tests/stats tests/test_errors.py
 
 .PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench bench-serving features lock clean
-demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
+demo: $(VENV)/models.ok $(if $(findstring tour,$(ARGS)),$(VENV)/tour.ok) ; $(PY) -m crossfade demo $(ARGS)
 test: test-beside test-alone
 # Those that may run beside others, and those that may not.
 test-beside: $(VENV)/test.ok ; $(call run_beside,$(PY) $(DEV))
@@ -87,7 +87,7 @@ lock:
 	$(COMPILE) pyproject.toml $(VENV)/lock/build.in --extra dev --extra bench --extra mutation --output-file $(VENV)/lock/all.txt
 	$(COMPILE) $(VENV)/lock/build.in --constraints $(VENV)/lock/all.txt --output-file requirements/build.txt
 	$(COMPILE) pyproject.toml --extra regex --extra encodings --extra parquet --constraints $(VENV)/lock/all.txt --output-file requirements/run.txt
-	for extra in models test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
+	for extra in models tour test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
 	  --constraints $(VENV)/lock/all.txt --output-file requirements/$$extra.txt || exit; done
 	for server in mlserver mlflow registry; do $(COMPILE) tests/servers/$$server.in --output-file tests/servers/$$server.txt || exit; done
 

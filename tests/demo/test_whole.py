@@ -72,13 +72,34 @@ async def test_the_story_of_drift_ends_with_a_new_champion_and_leaves_no_process
             os.killpg(process.pid, signal.SIGKILL)
 
 
+# It loads replicas until there are two, and then until there is one.
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+async def test_the_tour_shows_every_way_to_deploy_and_leaves_no_process() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-m", "crossfade", "demo", "--tour"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        shown = (await process.communicate())[0].decode()
+        assert process.returncode == 0, shown
+        assert "left out" not in shown
+        assert "all 18 checks passed" in shown, shown
+        assert not _registered_servers()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def _registered_servers() -> list[str]:
-    """Of the folder of a demo, which is gone."""
+    """Servers and supervisors of the folder of a demo, which is gone."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode(errors="replace").replace("\0", " ")
-            if "crossfade_backends.server" in words and "crossfade-demo-" in words:
+            if "crossfade_backends." in words and "crossfade-demo-" in words:
                 found.append(words)
     return found
 

@@ -73,9 +73,13 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     demo.add_argument(
         "--story",
-        choices=("rollouts", "drift"),
+        choices=("rollouts", "drift", "tour"),
         default="rollouts",
-        help="drift: the world changes, and a new model is trained, tried and promoted (default: rollouts)",
+        help="drift: the world changes, and a new model is trained, tried and promoted; tour: the ways to deploy a version, one "
+        "after the other (default: rollouts)",
+    )
+    demo.add_argument(
+        "--tour", dest="story", action="store_const", const="tour", help="the same as --story=tour"
     )
     demo.add_argument(
         "--keep", action="store_true", help="keep the proxy and the models running until Ctrl-C"

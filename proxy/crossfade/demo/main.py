@@ -12,18 +12,19 @@ from typing import Any
 
 from rich.console import Console
 
-from crossfade.demo import drift_story
+from crossfade.demo import drift_story, tour_parts
 from crossfade.demo.labels import LabelledCustomers
 from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.scenarios import CANARY, Scenario, abort_canary, promote_canary, switch_and_roll_back
 from crossfade.demo.screen import Row, Screen, summary_table
+from crossfade.demo.tour import Tour, show
 from crossfade.demo.traffic import CUSTOMERS, RATE, Traffic
 
 
 def main(story: str, keep: bool) -> int:
-    """Run the three scenarios, or the story of drift; with `keep` the proxy and the models stay up until interrupted."""
+    """Run the three scenarios, the story of drift, or the tour; with `keep` the proxy and the models stay up until interrupted."""
     console = Console(highlight=False)
-    run = run_drift if story == "drift" else run_demo
+    run = {"drift": run_drift, "tour": run_tour}.get(story, run_demo)
     with tempfile.TemporaryDirectory(prefix="crossfade-demo-") as folder:
         try:
             return asyncio.run(run(Path(folder), console, keep))
@@ -69,6 +70,28 @@ async def run_drift(folder: Path, console: Console, keep: bool) -> int:
             with Screen(console) as screen:
                 rows = await drift_story.drift(Scenario(processes, traffic, screen), customers)
         return await _summary(processes, console, rows, traffic.tally.sent, started, keep)
+
+
+async def run_tour(folder: Path, console: Console, keep: bool) -> int:
+    started = time.monotonic()
+    async with DemoProcesses(folder) as processes:
+        console.print("Training three versions of a churn model with scikit-learn …")
+        await processes.train()
+        console.print("Starting the model server of churn-v2 and the proxy …")
+        await processes.start_models(("v2",))
+        await processes.start_proxy(tour_parts.ROUTE)
+        console.print(f"Proxy: {processes.url}  Admin API and dashboard: {processes.admin}")
+        console.print(
+            "What follows `$` are the commands of a user. Simulated customers send requests meanwhile."
+        )
+        traffic = Traffic(processes.url)
+        guided = Tour(processes, traffic, console)
+        async with _beside(traffic.run()):
+            try:
+                rows = await show(guided, tour_parts.PARTS)
+                return await _summary(processes, console, rows, traffic.tally.sent, started, keep)
+            finally:
+                await tour_parts.take_down(guided)
 
 
 @contextlib.asynccontextmanager

@@ -151,9 +151,15 @@ class DemoProcesses:
         self.logs.append(log)
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *module, stdout=output, stderr=output
+                sys.executable, "-m", *module, cwd=self.folder, stdout=output, stderr=output
             )
         self.processes.append(process)
+
+    async def end_last(self) -> None:
+        """TERM to the process that was started last, and its end."""
+        process = self.processes.pop()
+        process.terminate()
+        await process.wait()
 
     async def wait_for(self, url: str, what: str) -> None:
         async def answers() -> None:

@@ -72,7 +72,7 @@ class Traffic:
         self.url = f"{url}/predict"
         self.generator = random.Random(seed)
         self.tally = Tally()
-        self.row_of: Callable[[int], Row] = _features_of
+        self.row_of: Callable[[int], Row] = features_of
         self.answered: Callable[[int, str], None] = lambda customer, request_id: None
         self.sent = 0
         self.waiting: set[int] = set()  # customers with a request under way
@@ -131,7 +131,7 @@ class Traffic:
             self.waiting.remove(customer)
 
 
-def _features_of(customer: int) -> Row:
+def features_of(customer: int) -> Row:
     """The same row in every request of a customer."""
     draw = random.Random(customer)
     transactions = draw.randrange(0, 60)
