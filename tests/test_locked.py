@@ -58,7 +58,16 @@ def test_every_requirement_is_locked_to_a_version_that_it_allows(file: Path) -> 
 
 
 def test_all_sets_have_the_same_versions_of_a_package() -> None:
-    assert {file.stem for file in FILES} == {"build", "run", "models", "test", "dev", "bench", "mutation"}
+    assert {file.stem for file in FILES} == {
+        "build",
+        "run",
+        "models",
+        "tour",
+        "test",
+        "dev",
+        "bench",
+        "mutation",
+    }
     locked: dict[str, set[str]] = {}
     for file in FILES:
         for name, versions in pins(file).items():
