@@ -124,6 +124,15 @@ def test_what_a_key_names_is_touched_where_the_file_does_not_name_it(key: tuple[
     assert newly_touched(written(place, text), written(place, text)) == []
 
 
+def test_a_socket_of_this_machine_is_touched() -> None:
+    """Docker's, for one: an endpoint there would answer whoever sends a request."""
+    with_socket = load(
+        HEAD.format(backend="", route="", top="").replace("http://b:1", "unix:///run/b.sock"), "f.yaml", {}
+    )
+    assert newly_touched(with_socket, written()) == ["the socket /run/b.sock"]
+    assert newly_touched(with_socket, with_socket) == []
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [

@@ -1,4 +1,4 @@
-"""What a configuration has the proxy read, write or run: files, folders and programs, as they are written.
+"""What a configuration has the proxy read, write or run: files, folders, sockets and programs, as they are written.
 
 Rule: a text that comes through the admin API may name what the file names, and nothing else. Whoever may send a configuration
 does not thereby read this machine's files or run its programs.
@@ -26,6 +26,9 @@ def _touched(loaded: Loaded) -> Iterator[str]:
     yield config.state
     if config.access_log is not None and config.access_log.to != "stdout":
         yield f"the file {config.access_log.to}"
+    # Behind a socket of this machine may be whatever runs here with more rights than the caller has.
+    ends = (end for backend in config.backends.values() for end in backend.endpoints)
+    yield from (f"the socket {end.path}" for end in ends if not end.host)
     for route in config.routes:
         yield from _of_route(route)
 
