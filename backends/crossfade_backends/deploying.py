@@ -32,6 +32,7 @@ from crossfade_backends.registry import Metadata
 from crossfade_backends.routing_edits import (
     change,
     read,
+    require_accepted,
     require_in_force,
     with_backend,
     with_rollout,
@@ -101,22 +102,32 @@ def entry_of(place: Place, given: Deployment) -> Entry:
     return Entry(backend, route, champion, file)
 
 
-def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: Callable[[str], None]) -> None:
-    """One edit of the routing file: the backend, and its rollout. Raises ProxyError or EditError."""
-    backend, name = entry.backend, entry.route["name"]
+def edited(text: str, given: Deployment, entry: Entry, urls: list[str]) -> str:
+    """The routing file with the backend, and its rollout. Raises EditError."""
     wanted = {
         "strategy": given.strategy,
         "champion": entry.champion,
-        "challenger": backend,
+        "challenger": entry.backend,
         **given.rollout,
     }
+    text = with_backend(text, entry.backend, urls, f"{given.metadata.name}/{given.metadata.version}")
+    return with_rollout(text, entry.route["name"], wanted, entry.route["split"]) if entry.champion else text
 
-    def edit(text: str) -> str:
-        text = with_backend(text, backend, urls, f"{given.metadata.name}/{given.metadata.version}")
-        return with_rollout(text, name, wanted, entry.route["split"]) if entry.champion else text
 
-    change(place.client, entry.file, edit, lock_of(place.root))
-    say(f"{entry.file}: backend {backend} is in it")
+def enter(place: Place, given: Deployment, entry: Entry, urls: list[str], say: Callable[[str], None]) -> None:
+    """One edit of the routing file. Raises ProxyError or EditError."""
+    change(place.client, entry.file, lambda text: edited(text, given, entry, urls), lock_of(place.root))
+    say(f"{entry.file}: backend {entry.backend} is in it")
+
+
+def preview(place: Place, given: Deployment) -> str:
+    """The routing file as `deploy` would leave it; nothing is started. The ports of replicas are not known before, so all have port 1.
+
+    Raises DeployError, ProxyError or EditError where `deploy` would."""
+    entry = entry_of(place, given)
+    text = edited(read(entry.file), given, entry, [f"http://{given.host}:1"])
+    require_accepted(place.client, text)
+    return text
 
 
 def say_begun(place: Place, given: Deployment, entry: Entry, say: Callable[[str], None]) -> None:

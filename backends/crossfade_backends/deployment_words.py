@@ -19,6 +19,7 @@ from crossfade_backends.deploying import (
     Place,
     deploy,
     information,
+    preview,
     scale,
     undeploy,
 )
@@ -81,7 +82,11 @@ def _deploy(options: argparse.Namespace) -> None:
     if target is not None:
         replicas = min(max(replicas, target.least), target.most)
     given = Deployment(metadata, replicas, strategy, options.route, options.rollout, target, options.host)
-    if options.to == "kubernetes":
+    if options.dry_run:
+        if options.to == "kubernetes":
+            raise DeployError("--dry-run is for this machine; on Kubernetes nothing is done without --apply")
+        print(preview(_place(options), given), end="")
+    elif options.to == "kubernetes":
         kubernetes_words.deploy(_place(options), given, cluster_of(options), _say)
     else:
         deploy(_place(options), given, _say)
@@ -181,6 +186,9 @@ def add_words(add: Add) -> None:
         "--host", default="127.0.0.1", help="where the replicas listen; ports are the system's choice"
     )
     word.add_argument("--config", type=Path, metavar="FILE", help="default: the file that the proxy runs by")
+    word.add_argument(
+        "--dry-run", action="store_true", help="print the routing file as it would be, and start nothing"
+    )
     _add_target(word)
     add_options(word)
     add_image(word)

@@ -30,8 +30,7 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
         if after == before:
             return False
         require_in_force(client, file, before)
-        if refused := _checked(client, after)["refused"]:
-            raise ProxyError(f"the proxy refuses: {refused}")
+        require_accepted(client, after)
         if read(file) != before:
             raise EditError(f"{file} was edited at the same time; nothing is changed")
         _replace(file, after)
@@ -66,6 +65,12 @@ def require_in_force(client: AdminClient, file: Path, text: str) -> None:
         raise ProxyError(
             f"the proxy does not run by {file} as it is now: it reads {config['source']}, or has not loaded the last edit"
         )
+
+
+def require_accepted(client: AdminClient, text: str) -> None:
+    """Raises ProxyError where the proxy would not load this text."""
+    if refused := _checked(client, text)["refused"]:
+        raise ProxyError(f"the proxy refuses: {refused}")
 
 
 def _checked(client: AdminClient, text: str) -> Any:
