@@ -87,7 +87,7 @@ lock:
 	$(COMPILE) pyproject.toml $(VENV)/lock/build.in --extra dev --extra bench --extra mutation --output-file $(VENV)/lock/all.txt
 	$(COMPILE) $(VENV)/lock/build.in --constraints $(VENV)/lock/all.txt --output-file requirements/build.txt
 	$(COMPILE) pyproject.toml --extra regex --extra encodings --extra parquet --constraints $(VENV)/lock/all.txt --output-file requirements/run.txt
-	for extra in models tour test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
+	for extra in models edge tour test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
 	  --constraints $(VENV)/lock/all.txt --output-file requirements/$$extra.txt || exit; done
 	for server in mlserver mlflow registry; do $(COMPILE) tests/servers/$$server.in --output-file tests/servers/$$server.txt || exit; done
 

@@ -2,13 +2,13 @@
 # Build in the root of the repository: docker build -f deploy/backends.Dockerfile -t crossfade-backends .
 # The first stage builds the wheel and its environment, the second trains the models, and the third
 # contains the results of both. The models are in the image, so that the tested models are the ones that run.
-# requirements/ has the versions of all packages.
+# requirements/ has the versions of all packages; those of the extra `edge` load versions for devices.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements/ requirements/
 RUN python -m venv /opt/backends \
  && pip install --no-cache-dir --require-hashes --requirement requirements/build.txt \
- && /opt/backends/bin/pip install --no-cache-dir --require-hashes --requirement requirements/models.txt
+ && /opt/backends/bin/pip install --no-cache-dir --require-hashes --requirement requirements/models.txt --requirement requirements/edge.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY backends/ backends/
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \

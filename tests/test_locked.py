@@ -62,6 +62,7 @@ def test_all_sets_have_the_same_versions_of_a_package() -> None:
         "build",
         "run",
         "models",
+        "edge",
         "tour",
         "test",
         "dev",

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossfade_backends.data import FEATURES, FloatArray
-from crossfade_backends.registry import Metadata
+from crossfade_backends.registry import Metadata, is_onnx
 from crossfade_backends.replies import Refused, refuse
 from crossfade_backends.rows import LIMITS, MAX_ROWS, refusal
 from crossfade_backends.scoring import Question, ServedModel
@@ -59,7 +59,7 @@ def describe_model(model: ServedModel) -> dict[str, Any]:
     return {
         "name": model.metadata.name,
         "versions": [model.metadata.version],
-        "platform": "sklearn_skops",
+        "platform": "onnxruntime_onnx" if is_onnx(model.metadata) else "sklearn_skops",
         "inputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in FEATURES],
         "outputs": [{"name": _OUTPUT, "datatype": "FP64", "shape": [-1]}],
     }

@@ -13,8 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from crossfade_backends import onnx_model
+from crossfade_backends.inference import describe_model
 from crossfade_backends.onnx_model import OnnxError, OnnxModel
 from crossfade_backends.registry import RegistryError, load_model, read_metadata
+from crossfade_backends.scoring import load_served_model
 
 FLOAT = TensorProto.FLOAT
 
@@ -127,3 +129,8 @@ def test_the_hash_and_the_file_are_named(edge_registry_copy: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(RegistryError, match=r"v2-int8/model\.onnx: SHA-256 is .* not loaded"):
         load_model(edge_registry_copy, metadata)
+
+
+@pytest.mark.parametrize(("version", "platform"), [("v2", "sklearn_skops"), ("v2-int8", "onnxruntime_onnx")])
+def test_the_platform_of_a_version_is_told(edge_registry: Path, version: str, platform: str) -> None:
+    assert describe_model(load_served_model(edge_registry, "churn", version))["platform"] == platform
