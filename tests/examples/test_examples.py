@@ -33,7 +33,7 @@ def test_the_readme_names_each_file_of_the_folder(example: str):
     ran = [" ".join(words) for words in commands(shell)]
     assert "crossfade check routing.yaml" in ran
     named = {path.stem for path in (EXAMPLES / example).glob("*.py")}
-    assert {name for name in named if re.search(rf"\b{name}\b", "\n".join(ran))} == named
+    assert {name for name in named if re.search(rf"\b{name}\b", written)} == named
 
 
 def test_the_table_names_each_folder():
