@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from crossfade_backends.replies import Refused, refuse
+from crossfade_backends.replies import Refused, logger, refuse
 from crossfade_backends.rows import CustomerRow, as_matrix, parse_body
 from crossfade_backends.scoring import Distortion, ServedModel, predictions
 
@@ -93,15 +93,29 @@ async def stream_lines(
     """`cut`: the connection is closed after the first answers, as a fault."""
     response = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await response.prepare(request)
+    try:
+        is_whole = await _stream(request, response, model, distort, cut)
+    except Exception:
+        # The head is sent, so no status can say it: an answer that ends too early does.
+        logger.exception("%s %s", request.method, request.path)
+        is_whole = False
+    if is_whole:
+        await response.write_eof()
+    elif request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def _stream(
+    request: web.Request, response: web.StreamResponse, model: ServedModel, distort: Distortion, cut: bool
+) -> bool:
+    """Whether all lines were answered."""
     splitter = LineSplitter()
     async for data in request.content.iter_any():
         if await _write(response, splitter.feed(data), model, distort) and cut:
-            if request.transport is not None:
-                request.transport.close()
-            return response
+            return False
     await _write(response, splitter.close(), model, distort)
-    await response.write_eof()
-    return response
+    return True
 
 
 async def _write(

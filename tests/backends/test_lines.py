@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from crossfade_backends.data import as_request, draw_sample
 from crossfade_backends.lines import MAX_LINE, NDJSON, Line, LineSplitter
 from crossfade_backends.rows import MAX_ROWS
+from crossfade_backends.scoring import ServedModel, load_served_model
 from crossfade_backends.server import MAX_BODY
 from tests.backends.serving import ROW, fetch, serving
 
@@ -146,3 +147,17 @@ async def test_without_a_model_no_line_is_read(registry):
         client.post("/batch", data=as_lines([ROW]), headers=HEADERS) as answer,
     ):
         assert answer.status == 503
+
+
+async def test_an_answer_ends_too_early_where_the_model_fails(registry):
+    class Failing:
+        def predict_proba(self, matrix: Any) -> Any:
+            raise RuntimeError("the model is broken")
+
+    def load(*arguments: Any) -> ServedModel:
+        return ServedModel(load_served_model(*arguments).metadata, Failing())
+
+    async with serving(registry, load=load) as client:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await posted(client, as_lines([ROW]))
+        assert (await fetch(client, "GET", "/health"))[0] == 200
