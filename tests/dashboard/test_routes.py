@@ -69,7 +69,7 @@ async def test_a_p99_above_the_class_of_its_route_is_marked_and_the_target_is_sa
         site.harness.latency = {"v2": 0.3, "v3": 0.3}
         await site.harness.run(20)
         await expect(page.get_by_title("the target is 50 ms")).to_have_class("wait")
-        await page.get_by_role("link", name="churn").click()
+        await page.get_by_role("link", name="churn", exact=True).click()
         await expect(page.get_by_text("interactive: p99 within 50 ms")).to_be_visible()
         over_time = page.get_by_role("region", name="Over time")
         await expect(over_time.get_by_text("target 50 ms")).to_have_count(1)  # of the latency alone
