@@ -30,12 +30,12 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
         if after == before:
             return False
         require_in_force(client, file, before)
-        require_accepted(client, after)
+        wanted = require_accepted(client, after)
         if read(file) != before:
             raise EditError(f"{file} was edited at the same time; nothing is changed")
         _replace(file, after)
         try:
-            client.post("api", "v1", "reload")
+            _require_loaded(file, client.post("api", "v1", "reload"), wanted)
         except ProxyError:
             if read(file) == after:
                 _replace(file, before)
@@ -46,7 +46,7 @@ def change(client: AdminClient, file: Path, edit: Edit, lock: Path) -> bool:
 def read(file: Path) -> str:
     """Raises EditError for what is no text of a mapping."""
     try:
-        text = file.read_text()
+        text = file.read_bytes().decode()  # ends of lines stay as they are
     except (OSError, UnicodeDecodeError) as error:
         raise EditError(f"{file} cannot be read: {error}") from None
     if not isinstance(values(text), dict):
@@ -67,10 +67,21 @@ def require_in_force(client: AdminClient, file: Path, text: str) -> None:
         )
 
 
-def require_accepted(client: AdminClient, text: str) -> None:
-    """Raises ProxyError where the proxy would not load this text."""
-    if refused := _checked(client, text)["refused"]:
+def require_accepted(client: AdminClient, text: str) -> str:
+    """The hash that the configuration will have. Raises ProxyError where the proxy would not load this text."""
+    checked = _checked(client, text)
+    if refused := checked["refused"]:
         raise ProxyError(f"the proxy refuses: {refused}")
+    wanted: str = checked["hash"]
+    return wanted
+
+
+def _require_loaded(file: Path, config: Mapping[str, Any], wanted: str) -> None:
+    """`config`: in use after the reload. Raises ProxyError where it is another one: the proxy reads another file, that said the same before."""
+    if config["hash"] != wanted:
+        raise ProxyError(
+            f"the proxy has not loaded {file}, but {config['source']} as it is where the proxy was started; name that file with --config"
+        )
 
 
 def _checked(client: AdminClient, text: str) -> Any:
@@ -81,6 +92,8 @@ def _replace(file: Path, text: str) -> None:
     """With the same mode, and the same owner where that is allowed."""
     was = file.stat()
     staged = file.with_name(f".{file.name}.models")
+    staged.unlink(missing_ok=True)
+    staged.touch(mode=0o600)  # nobody reads it before it has the mode of the file
     write_durably(staged, text.encode())
     staged.chmod(stat.S_IMODE(was.st_mode))
     if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
@@ -114,7 +127,12 @@ def with_endpoints(text: str, backend: str, add: Iterable[str], remove: Collecti
 def with_backend(text: str, backend: str, urls: list[str], registered: str) -> str:
     """A new backend, or more endpoints of one that is there. `registered`: MODEL/VERSION."""
     version = registered.partition("/")[2]
-    if backend in (values(text).get("backends") or {}):
+    there = (values(text).get("backends") or {}).get(backend)
+    if there is not None:
+        # `a-b` with the version `c` and `a` with `b-c` have one name.
+        for key, wanted in (("registry", registered), ("version", version)):
+            if isinstance(there, dict) and there.get(key, wanted) != wanted:
+                raise EditError(f"backend {backend} is there already, with {key}: {there[key]}, not {wanted}")
         return with_endpoints(text, backend, urls, ())
     # With a registry, a promote puts the version into production there.
     known = {"registry": registered} if "registry" in values(text) else {"version": Quoted(version)}

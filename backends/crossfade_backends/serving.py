@@ -34,7 +34,8 @@ class Serving:
             for one in replicas:
                 one.served = ""
             return ""
-        self.client = self.client or AdminClient(routing.admin, self.token)
+        if self.client is None or self.client.url != routing.admin.rstrip("/"):
+            self.client, self.again_at = AdminClient(routing.admin, self.token), 0.0
         if now < self.again_at:
             return self.note
         try:
