@@ -6,7 +6,6 @@ Rule: a word that is stopped half way can be given again, and goes on. Nobody bu
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from crossfade_backends.deployments import (
     change_wanted,
     ensure_supervisor,
     folder_of,
+    forget,
     lock_of,
     read_seen,
     read_wanted,
@@ -150,12 +150,12 @@ def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
     entry = entry_of(place, given)
     folder = folder_of(place.root, given.metadata.name, given.metadata.version)
     before = read_wanted(folder)
-    _want(folder, given)
+    _want(folder, given)  # before the try: what is another version's is not stopped
     try:
         urls = [one.url for one in _settled(place, folder, given.replicas).replicas]
         say(f"{entry.backend}: {len(urls)} replicas up: {', '.join(urls)}")
         enter(place, given, entry, urls, say)
-    except (DeployError, ProxyError, EditError):
+    except (DeployError, ProxyError, EditError, OSError):
         if before is None:
             _stop(place, folder)
         raise
@@ -167,6 +167,8 @@ def deploy(place: Place, given: Deployment, say: Callable[[str], None]) -> None:
 
 def _want(folder: Path, given: Deployment) -> None:
     def wanted(now: Wanted | None) -> Wanted:
+        if now is not None and (now.name, now.version) != (given.metadata.name, given.metadata.version):
+            raise DeployError(f"{folder.name} is deployed already, of {now.name}@{now.version}")
         new = Wanted(
             name=given.metadata.name,
             version=given.metadata.version,
@@ -284,16 +286,19 @@ def _is_over(rollout: Mapping[str, Any]) -> bool:
 
 
 def _stop(place: Place, folder: Path) -> None:
-    change_wanted(
+    stopped = change_wanted(
         folder, lambda now: now and now.model_copy(update={"replicas": 0, "target": None, "routing": None})
     )
-    _settled(place, folder, 0)
-    shutil.rmtree(folder)
+    if stopped is not None:
+        _settled(place, folder, 0)
+        if not forget(folder, stopped.number):
+            raise DeployError(f"{folder.name} was deployed again meanwhile, and stays")
 
 
 def _deployed(root: Path, metadata: Metadata) -> Path:
     folder = folder_of(root, metadata.name, metadata.version)
-    if read_wanted(folder) is None:
+    wanted = read_wanted(folder)
+    if wanted is None or (wanted.name, wanted.version) != (metadata.name, metadata.version):
         known = ", ".join(each.name for each in all_folders(root)) or "nothing is"
         raise DeployError(f"{folder.name} is not deployed on this machine ({known})")
     return folder

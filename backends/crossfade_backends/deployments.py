@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -126,6 +127,18 @@ def change_wanted(folder: Path, change: Callable[[Wanted | None], Wanted | None]
         return after
 
 
+def forget(folder: Path, number: int) -> bool:
+    """Removes what is written of a deployment that is stopped. False, and nothing is removed, where more was wanted after `number`."""
+    with locked(folder / "wanted.lock"):
+        now = read_wanted(folder)
+        if now is not None and now.number != number:
+            return False
+        (folder / WANTED).unlink(missing_ok=True)
+        # Whoever looks for a supervisor just now may leave its lock behind; without WANTED nothing is deployed.
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     with path.open("a") as lock:
@@ -149,7 +162,10 @@ def ensure_supervisor(folder: Path) -> bool:
 
     It gets the lock with its start, so there is no time at which nobody or two have it.
     """
-    held = try_lock(folder / "supervisor.lock")
+    try:
+        held = try_lock(folder / "supervisor.lock")
+    except FileNotFoundError:  # undeployed meanwhile
+        return False
     if held is None:
         return False
     with (folder / LOG).open("ab") as output:

@@ -46,9 +46,10 @@ class OnKubernetes:
     def called(self) -> str:
         """A name that Kubernetes takes: a letter, then lower case letters, digits and dashes. No two versions have the same."""
         whole = f"{self.name}-{self.version}"
-        if _NAME.fullmatch(whole):
+        # `a-b` with the version `c` and `a` with `b-c` would be one.
+        if _NAME.fullmatch(whole) and "-" not in self.name:
             return whole
-        mark = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        mark = hashlib.sha256(f"{self.name}/{self.version}".encode()).hexdigest()[:8]
         return f"m-{re.sub('[^a-z0-9]+', '-', whole.lower())[:50].strip('-')}-{mark}"
 
     @property
@@ -72,9 +73,9 @@ def _object(given: OnKubernetes, version: str, kind: str, spec: dict[str, Any]) 
 
 def _labels(given: OnKubernetes) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": given.name.rstrip("._-"),
+        "app.kubernetes.io/name": given.name[:63].rstrip("._-"),
         "app.kubernetes.io/instance": given.called,
-        "app.kubernetes.io/version": given.version.rstrip("._-"),
+        "app.kubernetes.io/version": given.version[:63].rstrip("._-"),
     }
 
 
