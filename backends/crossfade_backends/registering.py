@@ -79,7 +79,9 @@ def register(root: Path, given: Registration) -> Metadata:
         tags=dict(given.tags or {}),
     )
     title = f"{metadata.name} {metadata.version}"
-    write_version(root, metadata, data, profile_of(title, metadata.created, train, held_out, scores))
+    write_version(
+        root, metadata, data, profile_of(title, metadata.created, train, held_out, scores), replace=False
+    )
     return metadata
 
 
@@ -128,12 +130,15 @@ def _parameters(model: Scorer, train: Sample) -> dict[str, str | bool | int | fl
 
 def rows_of(path: Path) -> Sample:
     """Raises RegistryError with file, line and column for what is no number, or no label, or for rows of one class."""
-    text = read(path).decode(errors="replace")
+    text = read(path).decode("utf-8-sig", errors="replace")  # spreadsheets write a mark before the first name
     rows = csv.DictReader(io.StringIO(text))
     wanted = (*FEATURES, LABEL)
-    if missing := [name for name in wanted if name not in (rows.fieldnames or ())]:
-        raise RegistryError(path, f"line 1: has no column {', '.join(missing)}")
-    numbers = [[_number(path, rows.line_num, name, row[name]) for name in wanted] for row in rows]
+    try:
+        if missing := [name for name in wanted if name not in (rows.fieldnames or ())]:
+            raise RegistryError(path, f"line 1: has no column {', '.join(missing)}")
+        numbers = [[_number(path, rows.line_num, name, row[name]) for name in wanted] for row in rows]
+    except csv.Error as error:
+        raise RegistryError(path, f"behind line {rows.line_num}: {error}; is a quote not closed?") from None
     labels = {row[-1] for row in numbers}
     if labels != {0.0, 1.0}:
         raise RegistryError(path, f"column {LABEL}: must have both 0 and 1, and nothing else")

@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -78,6 +79,8 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))
 
 # How far a version has come; `stages` moves it.
 Stage = Literal["none", "staging", "production", "archived"]
+# What MODEL@WORD means something else by than a version.
+_WORDS = (*get_args(Stage), "latest")
 
 
 class StageChange(BaseModel):
@@ -144,9 +147,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes) -> Path:
-    """Writes to a temporary directory and renames it; returns the directory of the version."""
+def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes, replace: bool = True) -> Path:
+    """Writes to a temporary directory and renames it; returns the directory of the version.
+
+    Raises RegistryError for a version called as a stage, and without `replace` for one that is there.
+    """
     target = version_directory(root, metadata.name, metadata.version)
+    if metadata.version in _WORDS:
+        raise RegistryError(
+            target, f"{metadata.version!r} is what versions are found by; choose another name"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{metadata.version}-", dir=target.parent))
     try:
@@ -154,7 +164,7 @@ def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes) 
         write_durably(staged / model_file(metadata), model)
         write_durably(staged / PROFILE_FILE, profile)
         write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
-        _swap(staged, target)
+        _swap(staged, target, replace)
     finally:
         # After a successful rename there is nothing to remove.
         shutil.rmtree(staged, ignore_errors=True)
@@ -176,7 +186,8 @@ def model_path(root: Path, metadata: Metadata) -> Path:
 def write_metadata(root: Path, metadata: Metadata) -> None:
     """Replaces the metadata of a version; a reader gets the old or the new."""
     path = version_directory(root, metadata.name, metadata.version) / METADATA_FILE
-    staged = path.with_name(f".{METADATA_FILE}.new")
+    # A name of its own: the proxy may promote the version at the same time.
+    staged = path.with_name(f".{METADATA_FILE}.{os.getpid()}-{threading.get_ident()}.new")
     write_durably(staged, metadata.model_dump_json(indent=2).encode() + b"\n")
     staged.replace(path)
 
@@ -195,8 +206,18 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _swap(staged: Path, target: Path) -> None:
-    if target.exists():
+def _swap(staged: Path, target: Path, replace: bool) -> None:
+    if not replace:
+        try:
+            staged.rename(target)
+        except OSError:
+            # rename() does not replace a directory that has files, so whoever comes second is refused.
+            if not target.exists():
+                raise
+            raise RegistryError(
+                target, "is registered already; a version never changes, so choose another one"
+            ) from None
+    elif target.exists():
         # rename() fails if the target directory is not empty, so the old one is renamed first.
         retired = staged.with_name(f"{staged.name}.retired")
         target.rename(retired)

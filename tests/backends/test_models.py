@@ -174,12 +174,19 @@ def test_a_model_that_does_not_score_these_rows_is_refused(root: Path, data, tmp
         ),
         (lambda text: text.splitlines()[0] + "\n1,2,3,4,5,1\n", "must have both 0 and 1"),
         (lambda text: text.splitlines()[0] + "\n", "must have both 0 and 1"),
+        (lambda text: text.replace("\n", '\n"', 1) + "1" * 140_000, "behind line 1: .*is a quote not closed"),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(data, change, problem: str):
     data[0].write_text(change(data[0].read_text()))
     with pytest.raises(RegistryError, match=problem):
         rows_of(data[0])
+
+
+def test_rows_of_a_spreadsheet_have_a_mark_before_them(data):
+    plain = rows_of(data[0])
+    data[0].write_text(data[0].read_text(), encoding="utf-8-sig")
+    assert fingerprint(rows_of(data[0])) == fingerprint(plain)
 
 
 def test_a_wrong_command_line_is_exit_code_2(root: Path):

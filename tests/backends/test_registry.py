@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import FunctionTransformer
 
+from crossfade.config.registry import RegisteredVersion
+from crossfade.control.registries import FolderRegistry
 from crossfade_backends import registry as module
 from crossfade_backends.data import FEATURES, draw_sample
 from crossfade_backends.fitting import fit
@@ -27,6 +31,7 @@ from crossfade_backends.registry import (
     read_metadata,
     serialise,
     sha256,
+    write_metadata,
     write_version,
 )
 from crossfade_backends.scoring import load_served_model
@@ -75,6 +80,39 @@ def test_overwriting_a_version_leaves_only_the_new_files(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "churn", METADATA_FILE, MODEL_FILE, PROFILE_FILE, "v9",
     ]  # fmt: skip
+
+
+def test_a_version_that_is_there_is_kept_where_none_may_be_replaced(tmp_path):
+    write_version(tmp_path, metadata_of(b"one"), b"one", PROFILE, replace=False)
+    with pytest.raises(RegistryError, match="is registered already"):
+        write_version(tmp_path, metadata_of(b"two"), b"two", PROFILE, replace=False)
+    assert (tmp_path / "churn/v9" / MODEL_FILE).read_bytes() == b"one"
+    assert [path.name for path in (tmp_path / "churn").iterdir()] == ["v9"]
+
+
+@pytest.mark.parametrize("word", ["latest", "none", "staging", "production", "archived"])
+def test_no_version_is_called_as_a_stage(tmp_path, word):
+    with pytest.raises(RegistryError, match="choose another name"):
+        write_version(tmp_path, metadata_of(b"one", version=word), b"one", PROFILE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_that_two_write_at_once_is_whole(tmp_path, monkeypatch):
+    """The proxy promotes while somebody moves or tags: each has a file of its own until it is whole."""
+    metadata = metadata_of(b"one")
+    folder = write_version(tmp_path, metadata, b"one", PROFILE)
+    write, inner = module.write_durably, FolderRegistry(tmp_path)
+
+    def promoted_meanwhile(path: Path, data: bytes) -> None:
+        write(path, data)
+        with ThreadPoolExecutor(1) as proxy:
+            proxy.submit(asyncio.run, inner.put_in_charge(RegisteredVersion("churn", "v9"))).result()
+        assert read_metadata(tmp_path, "churn", "v9").stage == "production"
+
+    monkeypatch.setattr(module, "write_durably", promoted_meanwhile)
+    write_metadata(tmp_path, metadata.model_copy(update={"author": "ann"}))
+    assert read_metadata(tmp_path, "churn", "v9").author == "ann"
+    assert sorted(path.name for path in folder.iterdir()) == [METADATA_FILE, MODEL_FILE, PROFILE_FILE]
 
 
 def test_a_failed_write_leaves_the_old_version(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +131,8 @@ class FolderRegistry:
 
     def _write(self, model: str, version: str, metadata: dict[str, Any]) -> None:
         path = self.root / model / version / METADATA
-        staged = path.with_name(f".{METADATA}.new")
+        # A name of its own: somebody may move or tag the version at the same time.
+        staged = path.with_name(f".{METADATA}.{os.getpid()}-{threading.get_ident()}.new")
         try:
             with staged.open("w") as file:
                 file.write(json.dumps(metadata, indent=2) + "\n")
