@@ -101,7 +101,7 @@ def bench(options: argparse.Namespace) -> int:
         lines.append(Line(measured, _kind(metadata), near))
     print(as_json(lines) if options.json else table(lines), end="")
     if options.plot is not None:
-        options.plot.write_text(plot(lines))
+        options.plot.write_text(plot(lines), encoding="utf-8")
     return 0
 
 

@@ -99,6 +99,8 @@ class Asking:
         if status != 200:
             detail = answer.get("detail") if isinstance(answer, dict) else answer
             raise refuse(502, f"the admin API answers {status}: {detail}")
+        if not isinstance(answer, dict):
+            raise refuse(502, f"no admin API of Crossfade answers at {url}")
         return answer
 
     async def _sent(

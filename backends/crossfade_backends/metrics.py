@@ -42,9 +42,24 @@ class ServerMetrics:
         )
         self.predictions = durations.labels(model, version)
         self._add_scores(model, version)
+        self._add_batches()
         self.log_dropped = Counter(
             "model_server_request_log_dropped",
             "Lines of the request log that could not be written.",
+            registry=self.registry,
+        )
+
+    def _add_batches(self) -> None:
+        self.batch_rows = Histogram(
+            "model_server_batch_rows",
+            "Rows that were scored together, of one request or several.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self.batch_wait = Histogram(
+            "model_server_batch_wait_seconds",
+            "How long the first row of a batch has waited until it was scored.",
+            buckets=_BUCKETS,
             registry=self.registry,
         )
 
@@ -81,19 +96,6 @@ class ServerMetrics:
         )
         hashes = metadata.model_sha256, metadata.training_data_sha256
         info.labels(metadata.name, metadata.version, metadata.framework, *hashes).set(1)
-
-        self.batch_rows = Histogram(
-            "model_server_batch_rows",
-            "Rows that were scored together, of one request or several.",
-            buckets=_ROWS,
-            registry=self.registry,
-        )
-        self.batch_wait = Histogram(
-            "model_server_batch_wait_seconds",
-            "How long the first row of a batch has waited until it was scored.",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
 
     def observe_batch(self, rows: int, waited: float) -> None:
         self.batch_rows.observe(rows)

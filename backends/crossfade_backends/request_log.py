@@ -26,6 +26,7 @@ _SECRET = re.compile(r"auth|cookie|token|secret|key|password|credential|session|
 _LONGEST = 256  # characters of a value
 _MOST_FIELDS = 50
 _MOST_WAITING = 10_000  # lines
+_CLOSED_WITHIN = 5.0  # seconds
 
 
 def redacted(fields: Mapping[str, str]) -> dict[str, str]:
@@ -61,11 +62,14 @@ class RequestLog:
             except OSError:
                 self.dropped()
 
-    def close(self) -> None:
-        """Waits until all lines are written."""
-        self.lines.put(None)
-        self.thread.join()
-        if self.file is not sys.stderr.buffer:
+    def close(self, within: float = _CLOSED_WITHIN) -> None:
+        """Waits until all lines are written; not for ever, as a pipe that nobody reads takes none."""
+        try:
+            self.lines.put(None, timeout=within)
+        except Full:
+            return
+        self.thread.join(within)
+        if not self.thread.is_alive() and self.file is not sys.stderr.buffer:
             self.file.close()
 
     def add(self, content: Mapping[str, Any]) -> None:

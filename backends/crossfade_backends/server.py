@@ -268,6 +268,8 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     _add_limits(parser)
     _add_batching(parser)
     options = vars(parser.parse_args(arguments))
+    if options["rate_burst"] is not None and options["rate_limit"] is None:
+        parser.error("--rate-burst needs --rate-limit")
     batch = BatchLimits(options.pop("batch_rows"), options.pop("batch_wait"))
     return ServerConfig(**{**options, "cors_origins": tuple(options["cors_origins"])}, batch=batch)
 

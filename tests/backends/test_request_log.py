@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
+from contextlib import suppress
 
 import pytest
 
@@ -92,6 +94,25 @@ def test_lines_that_cannot_be_written_are_counted():
     assert len(dropped) == 2
 
 
+def test_a_pipe_that_nobody_reads_does_not_keep_the_server(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    log = RequestLog(str(pipe), lambda: None)
+    try:
+        for _ in range(20):
+            log.add({"a": "x" * 8000})  # more than a pipe takes
+        log.close(within=0.1)
+        assert log.thread.is_alive()
+    finally:
+        os.set_blocking(reader, False)
+        while log.thread.is_alive():
+            with suppress(BlockingIOError):
+                os.read(reader, 1 << 20)
+        os.close(reader)
+        log.close()
+
+
 async def test_a_log_that_cannot_be_opened_ends_the_command(registry, tmp_path):
     missing = str(tmp_path / "none" / "requests.log")
     async with command("--registry", str(registry), "--version", "v3", "--request-log", missing) as process:
@@ -106,6 +127,7 @@ async def test_a_log_that_cannot_be_opened_ends_the_command(registry, tmp_path):
         ("--cors-origin", "example.com", "is not an origin"),
         ("--rate-limit", "0", "0 is not in 0.001..1000000"),
         ("--rate-burst", "many", "invalid"),
+        ("--rate-burst", "3", "--rate-burst needs --rate-limit"),
         ("--rate-limit", "nan", "nan is not in"),
     ],
 )

@@ -116,6 +116,8 @@ async def test_health_is_503_until_the_model_is_loaded(registry):
             async with client.post("/predict", json=ROW) as refused:
                 assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
             assert (await fetch(client, "GET", "/v2/models/churn"))[0] == 503
+            async with client.get("/metrics") as metrics:
+                assert "model_server_batch_rows_count 0.0" in await metrics.text()
             may_load.set()
             await until_healthy(client)
             assert (await fetch(client, "GET", "/health"))[1] == loading | {"status": "ok"}

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from playwright.async_api import expect
 
 from crossfade_backends.front import create_app
@@ -92,6 +93,24 @@ async def test_what_is_shown_is_what_happens(site: Site) -> None:
         assert other["answer"]["churn_probability"] == beside["churn_probability"]
         backends.add(found["backend"])
     assert backends == {"v2", "v3"}
+
+
+async def test_what_is_no_admin_api_is_said(site: Site) -> None:
+    page = web.Application()
+    page.router.add_route("*", "/{path:.*}", answer_of_a_page)
+    runner, admin = await start_server(page, "127.0.0.1", 0)
+    try:
+        async with fronted(Places(site.proxy.url, admin)) as url:
+            for method, path, body in (("GET", "/live", {}), ("POST", "/ask", {"json": ROW})):
+                status, found, _ = await sent(method, url + path, **body)
+                assert status == 502
+                assert "no admin API of Crossfade answers at" in found["detail"][0]["msg"]
+    finally:
+        await runner.cleanup()
+
+
+async def answer_of_a_page(request: web.Request) -> web.Response:
+    return web.Response(text="<html>", content_type="text/html")
 
 
 async def test_a_visitor_sees_who_answers_and_the_split_as_it_changes(site: Site) -> None:
