@@ -14,7 +14,6 @@ import argparse
 import os
 import platform
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -23,11 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtests import comparisons
+from loadtests.command import exit_code_of, positive, say
 from loadtests.equivalence import check_equivalence
 from loadtests.generators import generator
 from loadtests.measure import DIRECT, Target, idle_memory, measure, start, start_origins, warm_up
 from loadtests.measured_proxy import MeasuredProxy, Origins
-from loadtests.processes import BenchError
 from loadtests.proxies import MAKERS, is_present
 from loadtests.report import (
     README,
@@ -67,7 +66,7 @@ def _run_rounds(
         warm_up(target, work, load, settings, cores)
     for n in range(settings.rounds):
         for target, result in zip(targets, results, strict=True):
-            _say(f"{work.name}, {load}, round {n + 1} of {settings.rounds}: {result.proxy}")
+            say(f"{work.name}, {load}, round {n + 1} of {settings.rounds}: {result.proxy}")
             result.samples.append(measure(target, work, load, settings, cores))
     return results
 
@@ -95,7 +94,7 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
     present = [name for name in names if is_present(name)]
     for name in names:
         if name not in present:
-            _say(f"ABSENT: {name} is not on the PATH and not installed with this Python; it is not measured")
+            say(f"ABSENT: {name} is not on the PATH and not installed with this Python; it is not measured")
     works = [work for work in WORKS if work.name in parts]
     compared: list[Comparison] = []
     with ExitStack() as stack:
@@ -103,7 +102,7 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
         origins = start_origins(pick_cores(), folder, stack)
         versions, idle, results = _measure_proxies(present, works, origins, settings, folder)
         for spec, cores in comparisons.specs(parts, os.sched_getaffinity(0)):
-            _say(f"comparing: {spec.changed_title} with {spec.base_title}")
+            say(f"comparing: {spec.changed_title} with {spec.base_title}")
             compared.append(comparisons.compare(spec, origins, settings, cores, folder))
     return Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,10 +133,6 @@ def describe_machine(cores: Cores, load: float) -> Machine:
     )
 
 
-def _say(progress: str) -> None:
-    print(progress, file=sys.stderr, flush=True)
-
-
 def publish(report: Report, file: Path | None) -> None:
     """Writes to the file, or to the results folder and the README."""
     rendered = render(report)
@@ -146,7 +141,7 @@ def publish(report: Report, file: Path | None) -> None:
         README.write_text(with_table(README.read_text(), rendered))
     write_json(report, file)
     print(rendered)
-    _say(f"written to {file}")
+    say(f"written to {file}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -154,11 +149,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m loadtests.bench", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument(
-        "--seconds", type=_positive, default=3, help="duration of each phase of each round (%(default)s)"
+        "--seconds", type=positive, default=3, help="duration of each phase of each round (%(default)s)"
     )
-    parser.add_argument("--rounds", type=_positive, default=3, help="(%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=3, help="(%(default)s)")
     parser.add_argument(
-        "--connections", type=_positive, default=64, help="connections of the saturating load (%(default)s)"
+        "--connections", type=positive, default=64, help="connections of the saturating load (%(default)s)"
     )
     parser.add_argument(
         "--only", action="append", choices=MAKERS, help="measure only this proxy; may be repeated"
@@ -181,28 +176,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 _PARTS = [*(work.name for work in WORKS), *comparisons.NAMES]
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     settings = Settings(options.seconds, options.rounds, options.connections, generator())
-    # TERM must unwind the stack as Ctrl-C does, so that all processes are stopped.
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        publish(bench(options.only or list(MAKERS), options.work or _PARTS, settings), options.json)
-    except BenchError as error:
-        _say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    return exit_code_of(
+        lambda: publish(bench(options.only or list(MAKERS), options.work or _PARTS, settings), options.json)
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,11 +19,12 @@ from pathlib import Path
 from statistics import median
 
 from loadtests.accounting import cpu_seconds, worker_seconds
+from loadtests.command import exit_code_of
 from loadtests.generators import paced, run_generator
 from loadtests.measure import start, start_origins
 from loadtests.measured_proxy import MeasuredProxy, Origins, path_of
 from loadtests.ports import free_ports
-from loadtests.processes import BenchError, child, wait_until_answering
+from loadtests.processes import child, wait_until_answering
 from loadtests.proxies import COMPILED, nginx
 from loadtests.tables import aligned
 from loadtests.work import EVENTS, HEADER, Cores, pick_cores, work_named
@@ -258,6 +258,14 @@ def render(found: Sequence[Found]) -> str:
     return "\n".join(aligned(rows))
 
 
+def tell(found: list[Found], options: argparse.Namespace) -> None:
+    load = os.getloadavg()[2]
+    print(
+        f"Medians of {options.starts} starts, {options.seconds} s each; load average of 15 minutes: {load:.1f}\n"
+    )
+    print(render(found))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.features", description=__doc__)
     parser.add_argument("--starts", type=int, default=5, help="of each row (%(default)s)")
@@ -268,21 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     rows = [row for row in ROWS if options.row is None or row.name in options.row]
-    # TERM must unwind the stack as Ctrl-C does, so that all processes are stopped.
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        found = run(rows, options.starts, options.seconds, options.compiled)
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    load = os.getloadavg()[2]
-    print(
-        f"Medians of {options.starts} starts, {options.seconds} s each; load average of 15 minutes: {load:.1f}\n"
-    )
-    print(render(found))
-    return 0
+    return exit_code_of(lambda: tell(run(rows, options.starts, options.seconds, options.compiled), options))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,8 +22,8 @@ from pathlib import Path
 
 from loadtests.accounting import cpu_seconds, memory_mib
 from loadtests.bench import describe_machine
+from loadtests.command import exit_code_of, positive, say
 from loadtests.generators import run_generator
-from loadtests.processes import BenchError
 from loadtests.proxies import COMPILED
 from loadtests.report import RESULTS, Load, Result, Sample, Settings, write_json
 from loadtests.serving_table import BEGIN, END, ServingReport, render
@@ -81,13 +80,13 @@ def answer(question: Question, registry: Path, folder: Path, settings: Settings)
             own.mkdir()
             running.append(start(way, registry, own, cores.proxy, stack))
         for served in running:
-            _say(f"{question.name}: {served.name} warms up")
+            say(f"{question.name}: {served.name} warms up")
             measure(served, question, "saturated", settings, cores)
         for load in _LOADS:
             of_load = [Result(question.name, load, served.name, []) for served in running]
             for n in range(settings.rounds):
                 for served, result in zip(running, of_load, strict=True):
-                    _say(f"{question.name}, {load}, round {n + 1} of {settings.rounds}: {served.name}")
+                    say(f"{question.name}, {load}, round {n + 1} of {settings.rounds}: {served.name}")
                     result.samples.append(measure(served, question, load, settings, cores))
             results += of_load
     return results
@@ -118,18 +117,7 @@ def publish(report: ServingReport, file: Path | None) -> None:
         PAGE.write_text(with_table(PAGE.read_text(), rendered, BEGIN, END))
     write_json(report, file)
     print(rendered)
-    _say(f"written to {file}")
-
-
-def _say(progress: str) -> None:
-    print(progress, file=sys.stderr, flush=True)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
+    say(f"written to {file}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -137,9 +125,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.serving", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--seconds", type=_positive, default=5, help="duration of each round (%(default)s)")
-    parser.add_argument("--rounds", type=_positive, default=3, help="(%(default)s)")
-    parser.add_argument("--users", type=_positive, default=32, help="users of Locust (%(default)s)")
+    parser.add_argument("--seconds", type=positive, default=5, help="duration of each round (%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=3, help="(%(default)s)")
+    parser.add_argument("--users", type=positive, default=32, help="users of Locust (%(default)s)")
     parser.add_argument("--only", action="append", choices=names, help="only this; may be repeated")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result to this file, and do not change the page"
@@ -150,18 +138,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     settings = Settings(options.seconds, options.rounds, options.users, "Locust")
-    # TERM must unwind the stack as Ctrl-C does, so that all processes are stopped.
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        publish(bench(options.only or [question.name for question in QUESTIONS], settings), options.json)
-    except BenchError as error:
-        _say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    return exit_code_of(
+        lambda: publish(
+            bench(options.only or [question.name for question in QUESTIONS], settings), options.json
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ that was killed at any time goes on at the first chunk that it has not, and OUT 
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -17,9 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from crossfade_backends.batch_input import BatchError, pyarrow_modules
+from crossfade_backends.locks import try_lock
 from crossfade_backends.registry import write_durably
 
 COLUMNS = ("customer_id", "churn_probability", "risk_level", "model_version", "prediction_date")
@@ -90,18 +90,19 @@ class Parts:
         self.folder = out.with_name(f"{out.name}.partial")
         self.bad_file = out.with_name(f"{out.name}.bad.ndjson")
         self.date = ""
-        self.lock: IO[bytes] | None = None
+        self.lock: int | None = None  # a descriptor
 
     def begin(self, run: dict[str, Any], today: date, restart: bool) -> set[int]:
         """The chunks that are done already. Raises BatchError if another run has them, or had another input or model."""
         if restart:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = (self.folder / "lock").open("wb")
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BatchError(f"{self.folder}: another run writes it") from None
+            self.lock = try_lock(self.folder / "lock")
+        except OSError as error:  # of a file system without locks, for one
+            raise BatchError(f"{self.folder} cannot be locked: {error.strerror}") from None
+        if self.lock is None:
+            raise BatchError(f"{self.folder}: another run writes it")
         before = self.folder / "run.json"
         if before.exists():
             known = json.loads(before.read_bytes())
@@ -183,7 +184,8 @@ class Parts:
 
     def close(self) -> None:
         if self.lock is not None:
-            self.lock.close()
+            os.close(self.lock)
+            self.lock = None
 
     def _files(self, suffix: str) -> list[Path]:
         return sorted(self.folder.glob(f"[0-9]*.{suffix}"))

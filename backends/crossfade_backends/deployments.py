@@ -6,19 +6,18 @@ what is going on, so a supervisor or a command that was killed leaves nothing th
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossfade_backends.autoscale import Target
+from crossfade_backends.locks import locked, try_lock
 from crossfade_backends.registry import RegistryError, write_durably
 
 FOLDER = ".deployments"
@@ -137,24 +136,6 @@ def forget(folder: Path, number: int) -> bool:
         # Whoever looks for a supervisor just now may leave its lock behind; without WANTED nothing is deployed.
         shutil.rmtree(folder, ignore_errors=True)
         return True
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock until it is closed, or None if another process holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def ensure_supervisor(folder: Path) -> bool:

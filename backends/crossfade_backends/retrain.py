@@ -10,7 +10,6 @@ Rule: an order is carried out once. Its version has the order's id, and one that
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 from crossfade_backends import labelled_rows
 from crossfade_backends.data import FEATURES, fingerprint
 from crossfade_backends.labelled_rows import LabelledRows, NoRowsError
+from crossfade_backends.locks import locked
 from crossfade_backends.mlflow_registry import MlflowError, register
 from crossfade_backends.orders import ORDERS, Order, read_order
 from crossfade_backends.recipes import MODEL_NAME, RECIPES
@@ -69,8 +69,7 @@ def _alone(order: Order, root: Path) -> Iterator[None]:
     """A proxy that was killed leaves its command behind, and the next one begins another."""
     folder = root / ORDERS
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{order.id}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / f"{order.id}.lock"):
         yield
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crossfade_backends.admin_client import AdminClient, ProxyError
-from crossfade_backends.deployments import locked
+from crossfade_backends.locks import locked
 from crossfade_backends.registry import write_durably
 from crossfade_backends.routing_file import EditError, Quoted, cut, put, values
 

@@ -41,11 +41,10 @@ class Serving:
         try:
             self.note = self._serve(self.client, routing, replicas)
         except (ProxyError, EditError, OSError) as error:
-            self.note = str(error)
+            self.note, self.again_at = str(error), now + RETRY
         except (KeyError, TypeError, AttributeError) as error:
             self.note = f"the file or an answer of the proxy is not as expected: {error!r}"
-        if self.note:
-            self.again_at = now + (RETRY if not self.note.startswith("drains") else 0.0)
+            self.again_at = now + RETRY
         return self.note
 
     def _serve(self, client: AdminClient, routing: Routing, replicas: Sequence[Replica]) -> str:

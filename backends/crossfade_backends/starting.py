@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from crossfade_backends import stages
 from crossfade_backends.registry import RegistryError, read_metadata, version_directory
+from crossfade_backends.server_process import answers, server_command, url_said
 
 TIMEOUT = 120.0  # seconds; loading imports scikit-learn
+PATIENCE = 5.0  # seconds for an answer of /health
 LOG_FILE = "server.log"
 
 
 def start(root: Path, name: str, version: str, host: str) -> str:
     """The URL, once the model answers. A server of this version that still answers is kept. Raises RegistryError."""
     running = read_metadata(root, name, version).tags.get("endpoint")
-    if running is not None and _is_healthy(running):
+    if running is not None and answers(f"{running}/health", PATIENCE):
         return running
     folder = version_directory(root, name, version)
-    command = ["--registry", str(root), "--model", name, "--version", version, "--host", host, "--port", "0"]
     log = folder / LOG_FILE
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "crossfade_backends.server", *command],
+            server_command(root, name, version, host, 0),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -40,20 +38,10 @@ def start(root: Path, name: str, version: str, host: str) -> str:
 def _until_healthy(child: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and child.poll() is None:
-        said = log.read_text(errors="replace")
-        if said.startswith("listening on ") and "\n" in said:
-            url = said.split()[2]
-            if _is_healthy(url):
-                return url
+        url = url_said(log)
+        if url and answers(f"{url}/health", PATIENCE):
+            return url
         time.sleep(0.05)
     child.kill()
     child.wait()
     raise RegistryError(log, f"the server did not start: {log.read_text(errors='replace')[-500:]}")
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        with urlopen(f"{url}/health", timeout=5):
-            return True
-    except (URLError, OSError, ValueError):
-        return False

@@ -18,10 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.error import URLError
 
 from crossfade_backends import processes
-from crossfade_backends.admin_client import DIRECT
 from crossfade_backends.deployments import (
     SEEN,
     TOKEN,
@@ -31,16 +29,18 @@ from crossfade_backends.deployments import (
     read_seen,
     read_wanted,
     replace,
-    try_lock,
 )
+from crossfade_backends.locks import try_lock
 from crossfade_backends.processes import Identity
 from crossfade_backends.registry import RegistryError
 from crossfade_backends.scaling import Scaling
+from crossfade_backends.server_process import answers, server_command, url_said
 from crossfade_backends.serving import Serving
 
 MARK = "CROSSFADE_REPLICA"
 TICK = 0.1  # seconds between two looks
 AGAIN = 1.0  # seconds, after one that the machine did not let it end
+PATIENCE = 2.0  # seconds for an answer of a replica
 START_LIMIT = 120.0  # loading imports scikit-learn
 HUNG_AFTER = 30.0  # seconds without an answer of /live
 LOOK_AGAIN = 2.0  # seconds between two questions to a replica that is up
@@ -55,18 +55,8 @@ STOP_LIMIT = 30.0  # then KILL; longer than a model server finishes its requests
 Command = Callable[[Path, Wanted, int], list[str]]
 
 
-def server_command(root: Path, wanted: Wanted, port: int) -> list[str]:
-    model = ["--registry", str(root), "--model", wanted.name, "--version", wanted.version]
-    return [
-        sys.executable,
-        "-m",
-        "crossfade_backends.server",
-        *model,
-        "--host",
-        wanted.host,
-        "--port",
-        str(port),
-    ]
+def replica_command(root: Path, wanted: Wanted, port: int) -> list[str]:
+    return server_command(root, wanted.name, wanted.version, wanted.host, port)
 
 
 class Watched:
@@ -95,7 +85,7 @@ class Supervisor:
     def __init__(
         self,
         folder: Path,
-        command: Command = server_command,
+        command: Command = replica_command,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.command, self.clock = folder.resolve(), command, clock
@@ -228,10 +218,8 @@ class Supervisor:
 
     def _look_at_start(self, watched: Watched, now: float) -> None:
         one = watched.shown
-        said = self._log(one.id).read_text(errors="replace") if self._log(one.id).exists() else ""
-        line = next((line for line in said.splitlines(keepends=True) if line.startswith("listening on ")), "")
-        url = line.split()[2] if line.endswith("\n") else watched.found_at
-        if url and _answers(f"{url}/health"):
+        url = url_said(self._log(one.id)) or watched.found_at
+        if url and answers(f"{url}/health", PATIENCE):
             one.url, one.note = url, ""
             watched.enter("up", now)
             print(f"replica {one.id} is up: {one.url}, process {one.pid}", flush=True)
@@ -245,7 +233,7 @@ class Supervisor:
         if now - watched.since >= CALM_AFTER:
             watched.shown.failures = 0
         _keep_small(self._log(watched.shown.id))
-        if _answers(f"{watched.shown.url}/live"):
+        if answers(f"{watched.shown.url}/live", PATIENCE):
             watched.answered_at = now
         elif now - watched.answered_at > HUNG_AFTER and watched.process:
             print(f"replica {watched.shown.id} does not answer for {HUNG_AFTER:g} s", flush=True)
@@ -262,14 +250,6 @@ class Supervisor:
         elif watched.told_to_stop and now - watched.since > STOP_LIMIT and not watched.killed:
             processes.send(watched.process, signal.SIGKILL)
             watched.killed = True
-
-
-def _answers(url: str) -> bool:
-    try:
-        with DIRECT.open(url, timeout=2):
-            return True
-    except (URLError, OSError, ValueError):
-        return False
 
 
 def _before(log: Path) -> Path:

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -19,37 +18,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.ports import free_port
 
 TIMEOUT = 120.0
-BROKER = """
-from confluent_kafka import Producer
-import time
-cluster = Producer({"bootstrap.servers": "replaced:1", "test.mock.num.brokers": 1})
-[broker] = cluster.list_topics(timeout=60).brokers.values()
-print(f"{broker.host}:{broker.port}", flush=True)
-time.sleep(3600)
-"""
 
 
 class Result(NamedTuple):
     key: bytes | None
     value: Any
     headers: dict[str, str]
-
-
-@contextmanager
-def broker() -> Iterator[str]:
-    """The address of the broker of librdkafka's tests, in a process of its own. It makes topics by itself, of four partitions."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", BROKER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert child.stdout is not None
-    try:
-        address = child.stdout.readline().decode().strip()
-        assert address, "the broker does not start"
-        yield address
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
 
 
 @asynccontextmanager

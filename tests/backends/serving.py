@@ -12,17 +12,11 @@ from typing import Any
 
 from aiohttp import ClientSession
 
+from crossfade_backends import operations
 from crossfade_backends.scoring import load_served_model
 from crossfade_backends.server import LOADED, Load, ServerConfig, create_app, start_server
 
-ROW: dict[str, Any] = {
-    "customer_id": "C1",
-    "nb_transactions_30d": 3,
-    "total_amount_30d": 80.5,
-    "days_since_last_transaction": 4,
-    "support_tickets_90d": 1,
-    "subscription_age_days": 200,
-}
+ROW: dict[str, Any] = dict(operations.ROW)
 TENSOR = {"name": "features", "shape": [1, 5], "datatype": "FP64", "data": [3, 80.5, 4, 1, 200]}
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from crossfade.demo.topic import broker
 from crossfade_backends.stages import named_version
 from crossfade_backends.stream import main, parse
 from crossfade_backends.stream_scoring import Message, by_model
-from tests.backends.kafka import broker, read, relay, send, streaming
+from tests.backends.kafka import read, relay, send, streaming
 from tests.backends.serving import fetch, serving
 from tests.backends.test_batch import customers
 from tests.ports import free_port

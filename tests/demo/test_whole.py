@@ -7,22 +7,33 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+
+@contextlib.asynccontextmanager
+async def demo(option: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`crossfade demo` with its output in a pipe; it and all of its group have ended at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-m", "crossfade", "demo", option),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 # It counts changes of backend, which come in another order to a customer whose requests overlap.
 @pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_every_check_passes_and_with_keep_the_proxy_goes_on() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-m", "crossfade", "demo", "--keep"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
+    async with demo("--keep") as process:
         assert process.stdout is not None
         shown = ""
         while "in a browser" not in shown:
@@ -45,9 +56,6 @@ async def test_every_check_passes_and_with_keep_the_proxy_goes_on() -> None:
         assert b"churn_probability" in (await curl.communicate())[0]
         os.killpg(process.pid, signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 60) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 # On a busy machine labels come after the horizon.
@@ -55,42 +63,24 @@ async def test_every_check_passes_and_with_keep_the_proxy_goes_on() -> None:
 @pytest.mark.timeout(300)
 async def test_the_story_of_drift_ends_with_a_new_champion_and_leaves_no_process() -> None:
     """Injected drift → detected → trained again → registered → shadow → canary → promoted by the Brier score of labels."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-m", "crossfade", "demo", "--story=drift"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
+    async with demo("--story=drift") as process:
         shown = (await process.communicate())[0].decode()
         assert process.returncode == 0, shown
         for part in ("drift was noticed", " retrained ", " alias ", "PROMOTE: ", "all 8 checks passed"):
             assert part in shown, shown
         assert not _registered_servers()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 # It loads replicas until there are two, and then until there is one.
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 async def test_the_tour_shows_every_way_to_deploy_and_leaves_no_process() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-m", "crossfade", "demo", "--tour"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
+    async with demo("--tour") as process:
         shown = (await process.communicate())[0].decode()
         assert process.returncode == 0, shown
         assert "left out" not in shown
         assert "all 18 checks passed" in shown, shown
         assert not _registered_servers()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _registered_servers() -> list[str]:
