@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,20 @@ def test_a_database_that_cannot_be_looked_at_is_an_error(tmp_path, monkeypatch, 
     with pytest.raises(StoreError, match="cannot be looked at: Permission denied"):
         store.look()
     assert not isinstance(StoreError("x"), StoreLostError)
+
+
+async def test_the_files_are_looked_at_once_a_second_and_not_with_each_tick(store, monkeypatch):
+    at = Harness(store)
+    await at.load(HEADING)
+    await at.tick()  # it saves the clock
+    looks = []
+    look = store.look
+
+    def noted() -> None:
+        looks.append(at.now)
+        look()
+
+    monkeypatch.setattr(store, "look", noted)
+    for _ in range(40):
+        await at.tick(seconds=0.25)
+    assert [later - earlier for earlier, later in pairwise(looks)] == [1.0] * 9

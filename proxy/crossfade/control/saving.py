@@ -15,7 +15,9 @@ from crossfade.control.views import Decision, StatusChange
 
 log = logging.getLogger("crossfade.control")
 
-EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
+EVIDENCE_INTERVAL = (
+    1.0  # seconds between two savings of the evidence; without any, between two looks at the files
+)
 CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 
@@ -35,7 +37,7 @@ class Saving:
         self.feed = feed
         self.cause = cause
         self.tell = tell
-        self.saved_at = 0.0  # served time
+        self.saved_at = self.looked_at = 0.0  # served time
         self.was_ok = True
         self.was_lost = False
 
@@ -44,13 +46,14 @@ class Saving:
         return {route.name: route.evidence for route in self.state.unlocked() if route.is_guarded}
 
     def save_from_time_to_time(self) -> None:
-        """The evidence with the clock; the clock alone less often."""
-        passed = self.state.served - self.saved_at
-        if passed < EVIDENCE_INTERVAL:
+        """The evidence with the clock; the clock alone less often. A look at the files in between."""
+        served = self.state.served
+        if served - self.looked_at < EVIDENCE_INTERVAL:
             return
+        self.looked_at = served
         guarded = self.evidence()
-        if guarded or not self.journal.ok or passed >= CLOCK_INTERVAL:
-            self.saved_at = self.state.served
+        if guarded or not self.journal.ok or served - self.saved_at >= CLOCK_INTERVAL:
+            self.saved_at = served
             self.journal.save_evidence(guarded, self.state.clock)
         else:
             self.journal.look()

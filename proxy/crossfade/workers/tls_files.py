@@ -51,6 +51,9 @@ class TlsFiles:
         while True:
             await asyncio.sleep(WATCH)
             loaded = self.loaded()
+            if not loaded.stamps:  # TLS is not configured: there is nothing to read
+                seen = loaded.stamps
+                continue
             before, seen = seen, (await asyncio.to_thread(read, loaded, stamp_of)).stamps
             if seen == before and seen != (self.refused or loaded.stamps):
                 await self.renew(loaded)
