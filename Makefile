@@ -8,6 +8,8 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # tests start runs without it, at the speed of every day.
 JOBS ?= 4
 DEV ?= -X dev
+# Bytecode is kept though the environment says no: else each of the hundreds of processes of the tests compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 SHARED := -m pytest -n $(JOBS) --dist worksteal
 # By the Python that is named. Exit code 5: ARGS chose no test of this kind.
 run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]

@@ -8,16 +8,18 @@ stay as they are.
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from crossfade.certificate import names_of
-from crossfade.config.listener import TlsConfig
 from crossfade.dial import load_certificate
 from crossfade.files import PEM_LIMIT, held_open, read_regular
 from crossfade.workers.messages import Certificate
 from crossfade.workers.plain_http import HandshakeContext
+
+if TYPE_CHECKING:  # a worker loads no pydantic
+    from crossfade.config.listener import TlsConfig
 
 
 class Contexts:
