@@ -82,7 +82,9 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
         "--tour", dest="story", action="store_const", const="tour", help="the same as --story=tour"
     )
     demo.add_argument(
-        "--keep", action="store_true", help="keep the proxy and the models running until Ctrl-C"
+        "--keep",
+        action="store_true",
+        help="keep the proxy and the models running until Ctrl-C; should one of them end, say which, with exit code 1",
     )
 
 

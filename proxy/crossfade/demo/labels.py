@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter, deque
 from typing import Any
 
-from crossfade.demo.processes import DemoError, DemoProcesses
+from crossfade.demo.processes import DemoError, DemoProcesses, child
 from crossfade.demo.traffic import CUSTOMERS, Row, Traffic
 
 _DELAY = 0.5  # seconds until it is known what became of a customer: a month, in real life
@@ -57,20 +56,9 @@ class LabelledCustomers:
 
 
 async def _drawn(*more: str) -> list[dict[str, Any]]:
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "crossfade_backends.customers",
-            "--rows",
-            str(CUSTOMERS),
-            "--seed",
-            "11",
-            *more,
-        ),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
+    words = ("--rows", str(CUSTOMERS), "--seed", "11", *more)
+    async with child("crossfade_backends.customers", *words, errors=None) as process:
+        output, _ = await process.communicate()
     if process.returncode:
         raise DemoError("the customers cannot be drawn")
     return [json.loads(line) for line in output.splitlines()]

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from crossfade.demo import drift_story, tour_parts
+from crossfade.demo.ending import Ending, to_the_end
 from crossfade.demo.labels import LabelledCustomers
 from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.scenarios import CANARY, Scenario, abort_canary, promote_canary, switch_and_roll_back
@@ -22,17 +23,17 @@ from crossfade.demo.traffic import CUSTOMERS, RATE, Traffic
 
 
 def main(story: str, keep: bool) -> int:
-    """Run the three scenarios, the story of drift, or the tour; with `keep` the proxy and the models stay up until interrupted."""
+    """Run the three scenarios, the story of drift, or the tour; with `keep` the proxy and the models then stay up until a signal, or until one of them ends."""
     console = Console(highlight=False)
     run = {"drift": run_drift, "tour": run_tour}.get(story, run_demo)
-    with tempfile.TemporaryDirectory(prefix="crossfade-demo-") as folder:
+    with Ending(console) as ending, tempfile.TemporaryDirectory(prefix="crossfade-demo-") as folder:
         try:
-            return asyncio.run(run(Path(folder), console, keep))
+            return asyncio.run(ending.run(run(Path(folder), console, keep)))
         except DemoError as error:
             console.print(f"crossfade demo: {error}", style="red", markup=False)
             return 1
-        except KeyboardInterrupt:
-            return 130
+        except asyncio.CancelledError:
+            return ending.exit_code
 
 
 async def run_demo(folder: Path, console: Console, keep: bool) -> int:
@@ -91,7 +92,7 @@ async def run_tour(folder: Path, console: Console, keep: bool) -> int:
                 rows = await show(guided, tour_parts.PARTS)
                 return await _summary(processes, console, rows, traffic.tally.sent, started, keep)
             finally:
-                await tour_parts.take_down(guided)
+                await to_the_end(tour_parts.take_down(guided))
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +119,7 @@ async def _summary(
     console.print(summary_table("Summary", rows))
     console.print(f"{sent} requests sent; the demo took {time.monotonic() - started:.0f} s; {result}")
     if keep:
-        await _wait_for_interrupt(processes, console)
+        await _wait_for_signal(processes, console)
     return 1 if failed else 0
 
 
@@ -136,7 +137,8 @@ async def run_scenarios(processes: DemoProcesses, console: Console) -> tuple[lis
     return rows, sent
 
 
-async def _wait_for_interrupt(processes: DemoProcesses, console: Console) -> None:
+async def _wait_for_signal(processes: DemoProcesses, console: Console) -> None:
+    """Raises DemoError if a process ends meanwhile."""
     body = (
         '{"customer_id": "you", "nb_transactions_30d": 12, "total_amount_30d": 310.5, '
         '"days_since_last_transaction": 9, "support_tickets_90d": 1, "subscription_age_days": 420}'
@@ -152,4 +154,4 @@ async def _wait_for_interrupt(processes: DemoProcesses, console: Console) -> Non
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True)
     with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
+        await processes.until_one_ends()

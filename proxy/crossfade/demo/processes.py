@@ -14,14 +14,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
+from crossfade.demo.ending import to_the_end
+
 VERSIONS = ("v2", "v3", "v4")
 START_TIMEOUT = 60.0
+END_TIMEOUT = 10.0  # seconds in which a process may end after a TERM
+LOOK_INTERVAL = 0.2
+SHOWN = 2000  # characters: the end of a log
 
 _HEAD = """\
 listen: 127.0.0.1:{port}
@@ -56,6 +62,19 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+class Started(NamedTuple):
+    name: str
+    log: Path
+    process: Process
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process.returncode is not None
+
+    def end_of_log(self) -> str:
+        return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-SHOWN:]}"
+
+
 class DemoProcesses:
     """An async context manager; all processes have ended when it exits."""
 
@@ -66,8 +85,7 @@ class DemoProcesses:
         self.config = folder / "routing.yaml"
         self.models: dict[str, str] = {}  # version → URL
         self.more = ""  # top-level keys of the YAML
-        self.processes: list[asyncio.subprocess.Process] = []
-        self.logs: list[Path] = []
+        self.processes: list[Started] = []
 
     @property
     def url(self) -> str:
@@ -82,16 +100,12 @@ class DemoProcesses:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await to_the_end(self._end())
+
+    async def _end(self) -> None:
+        """The last that was started is told first."""
         await self.session.close()
-        for process in reversed(self.processes):
-            if process.returncode is None:
-                process.terminate()
-        for process in self.processes:
-            try:
-                await asyncio.wait_for(process.wait(), 10)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await asyncio.gather(*(_ended(started.process) for started in reversed(self.processes)))
         await self.stop_registered()
 
     async def stop_registered(self) -> None:
@@ -108,12 +122,8 @@ class DemoProcesses:
     async def train(self) -> None:
         if importlib.util.find_spec("sklearn") is None:
             raise DemoError("the models of the demo need scikit-learn: pip install 'crossfade[models]'")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "crossfade_backends.train", "--registry", str(self.registry)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
+        async with child("crossfade_backends.train", "--registry", str(self.registry)) as process:
+            output, _ = await process.communicate()
         if process.returncode:
             raise DemoError(f"training failed:\n{output.decode(errors='replace')}")
 
@@ -148,18 +158,26 @@ class DemoProcesses:
 
     async def start(self, name: str, *module: str) -> None:
         log = self.folder / f"{name}.log"
-        self.logs.append(log)
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *module, cwd=self.folder, stdout=output, stderr=output
             )
-        self.processes.append(process)
+        self.processes.append(Started(name, log, process))
 
     async def end_last(self) -> None:
         """TERM to the process that was started last, and its end."""
-        process = self.processes.pop()
-        process.terminate()
-        await process.wait()
+        await _ended(self.processes[-1].process)
+        self.processes.pop()
+
+    async def until_one_ends(self) -> None:
+        """Waits for as long as all run. Raises DemoError with those that have ended, and the ends of their logs."""
+        while not any(started.has_ended for started in self.processes):
+            await asyncio.sleep(LOOK_INTERVAL)
+        await asyncio.sleep(LOOK_INTERVAL)  # Ctrl-C ends all that a terminal has, and may be told here last
+        ended = [started for started in self.processes if started.has_ended]
+        raise DemoError(
+            "\n".join(f"{each.name} {_end_in_words(each)}\n{each.end_of_log()}" for each in ended)
+        )
 
     async def wait_for(self, url: str, what: str) -> None:
         async def answers() -> None:
@@ -168,15 +186,15 @@ class DemoProcesses:
                     async with self.session.get(url) as response:
                         if response.status == 200:
                             return
-                if any(process.returncode is not None for process in self.processes):
+                if any(started.has_ended for started in self.processes):
                     return
                 await asyncio.sleep(0.05)
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(answers(), START_TIMEOUT)
-            if all(process.returncode is None for process in self.processes):
+            if not any(started.has_ended for started in self.processes):
                 return
-        logs = "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in self.logs)
+        logs = "\n".join(started.end_of_log() for started in self.processes)
         raise DemoError(f"{what} did not start\n{logs}")
 
     # ── what an operator does ─────────────────────────────────────────────────────────────────
@@ -230,6 +248,32 @@ class DemoProcesses:
             response.raise_for_status()
             answer: dict[str, Any] = await response.json()
             return answer
+
+
+@contextlib.asynccontextmanager
+async def child(*words: str, errors: int | None = STDOUT, **given: Any) -> AsyncIterator[Process]:
+    """`python -m WORDS`, its output in pipes. It has ended when the block has, also when the block is cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *words, stdout=PIPE, stderr=errors, **given
+    )
+    try:
+        yield process
+    finally:
+        await _ended(process)
+
+
+async def _ended(process: Process) -> None:
+    """By a TERM, or else by a KILL. Its pipes are read: asyncio takes a process for running until they are empty."""
+    for how in (process.terminate, process.kill):
+        if process.returncode is None:
+            how()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.communicate(), END_TIMEOUT)
+
+
+def _end_in_words(started: Started) -> str:
+    code = started.process.returncode or 0
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
 
 
 def _is_told(pid: int, sign: int) -> bool:

@@ -5,17 +5,17 @@ It uses only the commands that a user has, and prints each of them. A part whose
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import importlib.util
 import os
 import shlex
-import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from crossfade.demo.processes import DemoError, DemoProcesses
+from crossfade.demo.processes import DemoError, DemoProcesses, child
 from crossfade.demo.screen import INDENT, Row
 from crossfade.demo.traffic import Traffic
 
@@ -33,18 +33,13 @@ class Tour:
     async def run(self, *words: str, told: int = TOLD) -> tuple[int, str]:
         """`python -m WORDS`: its exit code and its output, of which the last lines are shown. The registry is ./models."""
         self._print_command(words)
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *words),
-            cwd=self.processes.folder,
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = (part.decode(errors="replace") for part in await child.communicate())
-        lines = (err if child.returncode else out).splitlines()
+        folder, environment = self.processes.folder, self.environment
+        async with child(*words, errors=PIPE, cwd=folder, env=environment) as process:
+            out, err = (part.decode(errors="replace") for part in await process.communicate())
+        lines = (err if process.returncode else out).splitlines()
         for line in lines[max(len(lines) - told, 0) :]:
-            self.console.print(f"{INDENT}{line[:WIDTH]}", markup=False, style="dim", soft_wrap=True)
-        return child.returncode or 0, out
+            self._print(line[:WIDTH], "dim")
+        return process.returncode or 0, out
 
     async def must(self, *words: str) -> str:
         """The output. Raises DemoError if the command fails."""
@@ -64,8 +59,11 @@ class Tour:
             return await response.json(), response.headers
 
     def _print_command(self, words: Sequence[str]) -> None:
-        line = f"{INDENT}$ python -m {shlex.join(words)}"
-        self.console.print(line, style="cyan", markup=False, soft_wrap=True)
+        self._print(f"$ python -m {shlex.join(words)}", "cyan")
+
+    def _print(self, line: str, style: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal is closed; commands that tidy up go on
+            self.console.print(f"{INDENT}{line}", style=style, markup=False, soft_wrap=True)
 
 
 Part = Callable[[Tour], Awaitable[list[Row]]]
