@@ -137,3 +137,12 @@ async def test_the_target_of_a_route_is_that_of_its_class() -> None:
     churn, other = harness.views.routes()
     assert (churn.slo, churn.latency_target) == ("relaxed", 0.5)
     assert (other.slo, other.latency_target) == (None, None)
+
+
+async def test_the_worst_verdict_of_an_ended_rollout_asks_for_nothing_more() -> None:
+    harness = await harness_at(ticks=1)
+    under_way = row(harness).worst
+    assert under_way is not None and under_way.reason.endswith("; 30 more requests are needed")
+    await harness.controller.command("churn", Verb.ABORT, "kim", harness.now)
+    ended = row(harness).worst
+    assert ended is not None and ended.reason.endswith("; 30 more requests were needed when it ended")

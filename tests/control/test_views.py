@@ -224,7 +224,7 @@ async def test_checks_of_an_ended_rollout_need_no_more_requests_and_say_what_did
         fuse, absolute, *others = found.verdicts
         assert fuse.reason == "10 errors in a row; the limit is 10"
         assert absolute.reason == (
-            "0 of 40 requests (0%) failed in step 1 of 2; the limit is 5%; 10 more requests are needed; not counted: 12 more of v3, "
+            "0 of 40 requests (0%) failed in step 1 of 2; the limit is 5%; 10 more requests were needed when it ended; not counted: 12 more of v3, "
             "12 with an error, as it ended before the champion's answers of the same second"
         )
         assert all("not counted: 12 more" in other.reason for other in others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.rollout.verdict import duration, percent
+from crossfade.rollout.verdict import duration, once_ended, percent
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,27 @@ def test_a_share(share, text):
 )
 def test_a_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("0 of 40 failed; 10 more requests are needed", "0 of 40 failed; 10 more requests were needed when it ended"),
+        ("no requests yet; 50 are needed", "no requests until it ended; 50 were needed"),
+        ("20 requests in this step; 50 are needed", "20 requests in this step; 50 were needed"),
+        ("not proven yet (odds of 3 to 1)", "not proven until it ended (odds of 3 to 1)"),
+        ("no copies have been answered yet; 9 are needed", "no copies were answered until it ended; 9 were needed"),
+        ("the query has not been run in this step yet", "the query was not run in its last step"),
+        (
+            "nothing to compare yet: the champion has 3 of 20 answers that are needed",
+            "nothing to compare until it ended: the champion had 3 of 20 answers that were needed",
+        ),
+        (
+            "5 errors in a row; the champion has 7 requests of the same seconds that have not been answered yet, so the cause may be common",
+            "5 errors in a row; the champion had 7 requests of the same seconds that had not been answered when it ended, so the cause may be common",
+        ),
+        ("10 errors in a row; the limit is 10", "10 errors in a row; the limit is 10"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_an_ended_rollout_says_what_was_so(reason, text):
+    assert once_ended(reason) == text

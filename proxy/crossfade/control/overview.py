@@ -16,7 +16,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.rollout.evidence import requests_not_abandoned
 from crossfade.rollout.machine import Phase
-from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.rollout.verdict import Finding, Verdict, once_ended
 from crossfade.routing.snapshot import OWN
 from crossfade.scale import LATENCY_TARGETS, WHOLE
 from crossfade.stats.counts import SHADOW, Cell
@@ -121,7 +121,7 @@ def _row(
         since=None if at is None else at.since_at,
         time_left=None if rollout is None else _time_left(rollout, left, state.served, recent, seconds),
         requests_left=left,
-        worst=None if rollout is None else worst(rollout.verdicts),
+        worst=None if rollout is None else _worst_of(rollout),
         requests_per_second=recent.requests / seconds,
         error_share=recent.errors / answered if answered else None,
         p99=recent.duration.quantile(0.99),
@@ -136,6 +136,13 @@ def _order(rollout: RolloutRuntime) -> tuple[int, int]:
     found = worst(rollout.verdicts)
     verdict = len(_WORST_FIRST) if found is None else _WORST_FIRST.index(Verdict(found.verdict))
     return _NEWS_FIRST.index(rollout.state.phase), verdict
+
+
+def _worst_of(rollout: RolloutRuntime) -> WorstVerdict | None:
+    found = worst(rollout.verdicts)
+    if found is not None and not rollout.state.is_guarded:
+        found.reason = once_ended(found.reason)
+    return found
 
 
 def worst(verdicts: Iterable[Finding]) -> WorstVerdict | None:

@@ -14,20 +14,20 @@ from crossfade.rollout.machine import RolloutState
 from crossfade.rollout.pending import Pending
 from crossfade.rollout.plan import OF_COPIES, Check, Plan
 from crossfade.rollout.strategy import unit_of
-from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import Finding, Verdict, duration, once_ended, percent
 from crossfade.stats.counts import SHADOW
 
 _OF_REQUESTS = ("error_rate", "rejected", "unreadable", "latency", "requests")  # metrics of live answers
 
 
 def verdict_views(rollout: RolloutRuntime, silent: str) -> list[VerdictView]:
-    """`silent`: why the challenger's mirror is; checks of copies have it in their reason. Nothing is to go once the rollout has ended."""
+    """`silent`: why the challenger's mirror is; checks of copies have it in their reason. Once the rollout has ended, nothing is to go, and reasons say what was so."""
     asked = {check.title: check for check in rollout.plan.checks}
     found = [_verdict_view(v, asked.get(v.check)) for v in rollout.verdicts]
     if not rollout.state.is_guarded:
         uncounted = _uncounted_text(rollout.evidence.pending, rollout.challenger)
         for view in found:
-            view.eta_requests = None
+            view.eta_requests, view.reason = None, once_ended(view.reason)
             if view.check in asked and asked[view.check].metric in _OF_REQUESTS:
                 view.reason += uncounted
     for view in found if silent else []:

@@ -6,11 +6,27 @@ that it is compared with, and the limit.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
 
 MIN_CHAMPION_ERRORS = 2  # bad outcomes of the champion from which it can show a common cause
+
+
+# What a reason says of a rollout that goes on, and what it says once that has ended. The first of several comes first.
+_ONCE_ENDED = tuple(
+    (re.compile(rf"{going_on}\b"), ended)
+    for going_on, ended in (
+        (" more requests are needed", " more requests were needed when it ended"),
+        (" are needed", " were needed"),
+        (" have not been answered yet", " had not been answered when it ended"),
+        (" have been answered yet", " were answered until it ended"),
+        (" has not been run in this step yet", " was not run in its last step"),
+        (" the champion has", " the champion had"),
+        (" yet", " until it ended"),
+    )
+)
 
 
 class Verdict(StrEnum):
@@ -39,6 +55,13 @@ class Finding(msgspec.Struct, frozen=True):
     bound: float | None = None
     eta_requests: int | None = None
     proof: float | None = None
+
+
+def once_ended(reason: str) -> str:
+    """The reason of a check of a rollout that has ended: nothing is needed any more, and nothing comes later."""
+    for going_on, ended in _ONCE_ENDED:
+        reason = going_on.sub(ended, reason)
+    return reason
 
 
 def percent(share: float) -> str:
