@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from crossfade.control import recent
 from crossfade.control.overview import OverviewRow, overview
 from crossfade.control.seen import Meant
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts
+from crossfade.stats.histogram import high_quantile
 
 from .harness import BOTH, CANARY, HEAD, Harness
 
@@ -146,3 +148,24 @@ async def test_the_worst_verdict_of_an_ended_rollout_asks_for_nothing_more() -> 
     await harness.controller.command("churn", Verb.ABORT, "kim", harness.now)
     ended = row(harness).worst
     assert ended is not None and ended.reason.endswith("; 30 more requests were needed when it ended")
+
+
+async def test_the_numbers_are_computed_once_for_all_readers_and_a_command_shows_at_once(monkeypatch) -> None:
+    """Between two ticks many may ask; what a command changes is in the next answer nevertheless."""
+    computed = 0
+
+    def counted(*given) -> float | None:
+        nonlocal computed
+        computed += 1
+        return high_quantile(*given)
+
+    monkeypatch.setattr(recent, "high_quantile", counted)
+    harness = await harness_at()
+    assert (row(harness), computed) == (row(harness), 1)
+    await harness.controller.command("churn", Verb.ABORT, "kim", harness.now)
+    assert (row(harness).phase, row(harness).split) == ("aborted", {"v2": 1.0})
+    assert computed == 1
+    before = row(harness).requests_per_second
+    await harness.run(1, requests=4000)
+    assert row(harness).requests_per_second > before
+    assert computed == 2

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, upper_edge
+from crossfade.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, high_quantile, upper_edge
 
 DURATIONS = st.floats(1e-6, 1e4)
 MANY = st.lists(DURATIONS, min_size=1, max_size=60)
@@ -55,6 +55,29 @@ def test_buckets_keep_the_order_of_values(a, b):
 @given(MANY, st.floats(0, 1) | st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]))
 def test_a_quantile_has_the_stated_accuracy(values, q):
     assert close(histogram(values).quantile(q), exact(values, q))
+
+
+@given(
+    st.lists(st.lists(DURATIONS, max_size=60) | st.lists(st.sampled_from([0.001, 0.02, 3.0])), max_size=8),
+    st.floats(0, 1) | st.sampled_from([0.5, 0.99]),
+)
+def test_a_high_quantile_of_parts_is_that_of_their_sum(parts, q):
+    whole = Histogram()
+    for part in parts:
+        whole.merge(histogram(part))
+    assert high_quantile([histogram(part) for part in parts], q) == whole.quantile(q)
+
+
+@pytest.mark.parametrize("others", [1, 5, 200])
+def test_a_high_quantile_is_right_where_the_largest_part_is_not_like_the_others(others):
+    """It is far above those of the others, and far below."""
+    parts = [histogram([2.0] * 100)] + [histogram([0.001] * 99)] * others
+    whole = Histogram()
+    for part in [*parts, histogram([0.5])]:
+        whole.merge(part)
+    assert high_quantile([*parts, histogram([0.5])], 0.99) == whole.quantile(0.99)
+    low = [histogram([0.001] * 100)] + [histogram([2.0] * 99)] * others
+    assert close(high_quantile(low, 0.99), 2.0)
 
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.99, 0.999])

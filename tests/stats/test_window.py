@@ -67,3 +67,14 @@ def test_seconds_grow_up_to_the_span():
     assert window.seconds(100.1) == 0.5  # at least one slot, so rates stay plausible
     assert window.seconds(104.0) == 4.0
     assert window.seconds(200.25) == 9.75
+
+
+def test_the_version_is_another_one_with_each_add_and_each_slot():
+    window = Window()
+    versions = [window.version(5.0), window.version(5.1)]
+    assert versions[0] == versions[1]
+    window.add([cell("a", 1)], 5.2)
+    versions.append(window.version(5.2))
+    versions.append(window.version(15.1))
+    assert versions[1] < versions[2] < versions[3]
+    assert window.version(15.2) == versions[3]

@@ -11,6 +11,7 @@ from crossfade.config.load import Loaded
 from crossfade.config.model import Config
 from crossfade.control.loading import Held, Reconciled
 from crossfade.control.mirror_watch import MirrorWatch
+from crossfade.control.recent import RecentByRoute
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
@@ -81,6 +82,7 @@ class ControllerState:
         self.routes: dict[str, RouteRuntime] = {}  # in the order of the file
         self.totals = CountsTable()  # since the start; ledger versions are summed
         self.window = Window()
+        self.recent = RecentByRoute(self.window)
         self.mirror_watch = MirrorWatch()
         self.decision_to_traffic = Histogram()  # seconds from a decision until every worker serves by it
         self.failing: Endpoints = frozenset()  # endpoints that fail their probes

@@ -12,15 +12,13 @@ import msgspec
 
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements
+from crossfade.control.recent import Recent
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.rollout.evidence import requests_not_abandoned
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import Finding, Verdict, once_ended
-from crossfade.routing.snapshot import OWN
 from crossfade.scale import LATENCY_TARGETS, WHOLE
-from crossfade.stats.counts import SHADOW, Cell
-from crossfade.stats.histogram import Histogram
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.VOID, Verdict.UNDECIDED, Verdict.PASS)
 _NEWS_FIRST = (Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED, Phase.ABORTED, Phase.ROLLED_BACK)
@@ -67,42 +65,18 @@ class Overview(msgspec.Struct):
     routes: list[OverviewRow]
 
 
-class _Recent:
-    """Of one route, in the window. `served`: requests by backend, and whether these are mirrored copies."""
-
-    def __init__(self) -> None:
-        self.requests = self.errors = self.abandoned = 0
-        self.duration = Histogram()
-        self.served: dict[tuple[str, bool], int] = {}
-
-    def add(self, cell: Cell) -> None:
-        is_copies = cell.role == SHADOW
-        key = cell.backend, is_copies
-        self.served[key] = self.served.get(key, 0) + cell.requests
-        if not is_copies and cell.backend != OWN:
-            self.requests += cell.requests
-            self.errors += cell.errors
-            self.abandoned += cell.abandoned
-            self.duration.merge(cell.duration)
-
-
 def overview(state: ControllerState) -> Overview:
-    recent: dict[str, _Recent] = {}
-    for cell in state.window.cells(state.served):
-        found = recent.get(cell.route)
-        if found is None:
-            found = recent[cell.route] = _Recent()
-        found.add(cell)
+    recent, none = state.recent.read(state.served), Recent()
     seconds = state.window.seconds(state.served)
     return Overview(
-        [_row(route, state, recent.get(route.name) or _Recent(), seconds) for route in state.routes.values()]
+        [_row(route, state, recent.get(route.name, none), seconds) for route in state.routes.values()]
     )
 
 
 def _row(
     route: RouteRuntime,
     state: ControllerState,
-    recent: _Recent,
+    recent: Recent,
     seconds: float,
 ) -> OverviewRow:
     rollout = min(route.rollouts.values(), key=_order, default=None)
@@ -124,7 +98,7 @@ def _row(
         worst=None if rollout is None else _worst_of(rollout),
         requests_per_second=recent.requests / seconds,
         error_share=recent.errors / answered if answered else None,
-        p99=recent.duration.quantile(0.99),
+        p99=recent.p99,
         latency_target=None if route.config.slo is None else LATENCY_TARGETS[route.config.slo],
         alarms=alarms(route, state),
         rollouts=len(route.rollouts),
@@ -177,7 +151,7 @@ def _time_left(
     rollout: RolloutRuntime,
     requests: int | None,
     served: float,
-    recent: _Recent,
+    recent: Recent,
     seconds: float,
 ) -> float | None:
     state = rollout.state

@@ -24,6 +24,7 @@ class Window:
         self.began: float | None = None
         self.ring: deque[tuple[int, CountsTable]] = deque()
         self.summed: CountsTable | None = None
+        self.changes = 0
 
     def add(self, cells: Iterable[Cell], now: float) -> None:
         """Count these cells at time `now`, in seconds. The cells are copied."""
@@ -31,16 +32,25 @@ class Window:
             self.began = now
         self._open_slot(now)
         self.ring[-1][1].add(Counts([cell.outcomes(ANY_VERSION) for cell in cells]))
-        self.summed = None
+        self._changed()
 
     def _open_slot(self, now: float) -> None:
         """Open the slot of `now` and drop the slots that are older than the span."""
         index = int(now // self.slot)
         if not self.ring or index > self.ring[-1][0]:
             self.ring.append((index, CountsTable()))
-            self.summed = None
+            self._changed()
         while self.ring[0][0] <= self.ring[-1][0] - self.slots:
             self.ring.popleft()
+
+    def _changed(self) -> None:
+        self.summed = None
+        self.changes += 1
+
+    def version(self, now: float) -> int:
+        """Another number once `cells` and `table` give anything else than before."""
+        self._open_slot(now)
+        return self.changes
 
     def table(self, now: float) -> CountsTable:
         """The sum over the span that ends with the slot of `now`. Callers must not change it."""
