@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from crossfade.rollout import verdict
 from crossfade.rollout.verdict import duration, once_ended, percent
+
+PACKAGE = Path(verdict.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,8 @@ def test_a_duration(seconds, text):
         ("20 requests in this step; 50 are needed", "20 requests in this step; 50 were needed"),
         ("not proven yet (odds of 3 to 1)", "not proven until it ended (odds of 3 to 1)"),
         ("no copies have been answered yet; 9 are needed", "no copies were answered until it ended; 9 were needed"),
+        ("8 of 9 failed; chance shows so much once in 9 looks: more requests will tell", "8 of 9 failed; chance shows so much once in 9 looks: more requests would have told"),
+        ("the requests are others than the profile's, and the rollout waits", "the requests are others than the profile's, and the rollout waited"),
         ("the query has not been run in this step yet", "the query was not run in its last step"),
         (
             "nothing to compare yet: the champion has 3 of 20 answers that are needed",
@@ -64,3 +74,23 @@ def test_a_duration(seconds, text):
 )  # fmt: skip
 def test_the_reason_of_an_ended_rollout_says_what_was_so(reason, text):
     assert once_ended(reason) == text
+
+
+GOING_ON = re.compile(r"\b(yet|are needed|will|waits|has not been|have not been|the champion has)\b")
+
+
+def said_by(path: Path) -> Iterator[str]:
+    """The texts of a module, each in one line; what is filled in is an N."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "N" for p in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PACKAGE.glob("*.py") if "Finding(" in p.read_text()], ids=lambda p: p.stem
+)
+def test_no_reason_of_an_ended_rollout_says_what_is_to_come(path):
+    """Each text of a module that makes findings."""
+    assert [text for text in said_by(path) if GOING_ON.search(once_ended(text))] == []

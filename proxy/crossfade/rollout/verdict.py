@@ -20,6 +20,8 @@ _ONCE_ENDED = tuple(
     for going_on, ended in (
         (" more requests are needed", " more requests were needed when it ended"),
         (" are needed", " were needed"),
+        (" more requests will tell", " more requests would have told"),
+        (" and the rollout waits", " and the rollout waited"),
         (" have not been answered yet", " had not been answered when it ended"),
         (" have been answered yet", " were answered until it ended"),
         (" has not been run in this step yet", " was not run in its last step"),
