@@ -1,4 +1,4 @@
-"""Starts a server of a version that outlives whoever started it, and tags the version with its endpoint."""
+"""Starts a server of a version that outlives whoever started it, and tags the version with its process and its endpoint."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ def start(root: Path, name: str, version: str, host: str) -> str:
             stderr=output,
             start_new_session=True,
         )
+    stages.tag(
+        root, name, version, pid=str(child.pid)
+    )  # at once: whoever ends this command can end the server too
     url = _until_healthy(child, log)
-    stages.tag(root, name, version, endpoint=url, pid=str(child.pid))
+    stages.tag(root, name, version, endpoint=url)
     return url
 
 

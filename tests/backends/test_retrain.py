@@ -281,3 +281,17 @@ def test_the_command_trains_and_starts_a_server(copied: Path):
         assert again["endpoint"] == found["endpoint"]
     finally:
         os.kill(int(metadata.tags["pid"]), signal.SIGKILL)
+
+
+def test_a_version_has_the_process_of_its_server_before_that_answers(copied: Path, monkeypatch):
+    """Whoever started it may be ended meanwhile."""
+
+    def tags_meanwhile(child: subprocess.Popen[bytes], log: Path) -> str:
+        with child:
+            child.kill()
+        assert read_metadata(copied, "churn", "v2").tags["pid"] == str(child.pid)
+        return "http://127.0.0.1:1"
+
+    monkeypatch.setattr(starting, "_until_healthy", tags_meanwhile)
+    assert starting.start(copied, "churn", "v2", "127.0.0.1") == "http://127.0.0.1:1"
+    assert read_metadata(copied, "churn", "v2").tags["endpoint"] == "http://127.0.0.1:1"

@@ -22,7 +22,7 @@ from crossfade.demo.traffic import Traffic
 TIMEOUT = 60.0
 # The demo as it is, with another story: one that needs no models.
 DEMO = """
-import signal, sys, time
+import json, signal, sys, time
 from crossfade.demo import main
 from crossfade.demo.processes import DemoProcesses
 
@@ -32,6 +32,14 @@ async def story(folder, console, keep):
             await processes.train()
         await processes.start("model-v2", "fake_model", "first")
         await processes.start("proxy", "fake_model", "second")
+        if "broken" in sys.argv:
+            processes.processes[-1].process.kill()
+            await processes.status()
+        for pid in [word for word in sys.argv if word.isdigit()]:
+            version = processes.registry / "churn" / "r1"
+            version.mkdir(parents=True)
+            (version / "metadata.json").write_text(json.dumps({"tags": {"pid": pid}}))
+            (version / "server.log").write_text("loaded what was trained")
         return await main._summary(processes, console, [("one", "1", True)], 1, time.monotonic(), keep)
 
 if "nohup" in sys.argv:
@@ -98,6 +106,17 @@ async def _until_kept(process: asyncio.subprocess.Process, folder: Path) -> None
         await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def _server(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(sys.executable, str(folder / "endless.py"))
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
 def _folders_in(folder: Path) -> list[Path]:
     return list(folder.glob("crossfade-demo-*"))
 
@@ -137,6 +156,35 @@ async def test_with_keep_an_end_by_itself_is_one_too(folder: Path) -> None:
         shown = (await process.communicate())[0].decode()
         assert process.returncode == 1
     assert "proxy has ended with exit code 0\n--- proxy.log\nloaded the model second\n" in shown
+
+
+async def test_with_keep_the_end_of_a_server_that_the_demo_did_not_start_itself_is_one_too(
+    folder: Path,
+) -> None:
+    async with _server(folder) as server, demo(folder, "keep", str(server.pid)) as process:
+        await _until_kept(process, folder)
+        server.kill()
+        shown = (await process.communicate())[0].decode()
+        assert process.returncode == 1
+    assert "crossfade demo: model-r1 has ended\n--- server.log\nloaded what was trained\n" in shown
+
+
+async def test_a_server_that_the_demo_did_not_start_itself_ends_with_it(folder: Path) -> None:
+    async with _server(folder) as server, demo(folder, "keep", str(server.pid)) as process:
+        await _until_kept(process, folder)
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+        assert process.returncode == 0
+        assert await server.wait() == -signal.SIGTERM
+
+
+async def test_a_request_that_finds_nobody_is_told_with_the_process_that_has_ended(folder: Path) -> None:
+    async with demo(folder, "broken", "keep") as process:
+        shown = (await process.communicate())[0].decode()
+        assert process.returncode == 1
+    assert "crossfade demo: Cannot connect to host 127.0.0.1:" in shown
+    assert "proxy was ended by SIGKILL\n--- proxy.log" in shown
+    assert "model-v2" not in shown
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

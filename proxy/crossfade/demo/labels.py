@@ -8,7 +8,8 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-from crossfade.demo.processes import DemoError, DemoProcesses, child
+from crossfade.demo.children import child
+from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.traffic import CUSTOMERS, Row, Traffic
 
 _DELAY = 0.5  # seconds until it is known what became of a customer: a month, in real life

@@ -9,25 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import json
-import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 
+from crossfade.demo.children import Registered, Started, child, end_of, ended, is_told, registered_in
 from crossfade.demo.ending import to_the_end
 
 VERSIONS = ("v2", "v3", "v4")
 START_TIMEOUT = 60.0
-END_TIMEOUT = 10.0  # seconds in which a process may end after a TERM
 LOOK_INTERVAL = 0.2
-SHOWN = 2000  # characters: the end of a log
 
 _HEAD = """\
 listen: 127.0.0.1:{port}
@@ -62,19 +58,6 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Started(NamedTuple):
-    name: str
-    log: Path
-    process: Process
-
-    @property
-    def has_ended(self) -> bool:
-        return self.process.returncode is not None
-
-    def end_of_log(self) -> str:
-        return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-SHOWN:]}"
-
-
 class DemoProcesses:
     """An async context manager; all processes have ended when it exits."""
 
@@ -99,21 +82,28 @@ class DemoProcesses:
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await to_the_end(self._end())
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises DemoError in place of an error of a request, with what has ended by then."""
+        gone = await to_the_end(self._end(error))
+        if isinstance(error, aiohttp.ClientError):
+            raise DemoError("\n".join([str(error), *gone])) from error
 
-    async def _end(self) -> None:
-        """The last that was started is told first."""
+    async def _end(self, error: BaseException | None) -> list[str]:
+        """The last that was started is told first. Gives the ends of those that nobody has told."""
+        if isinstance(error, aiohttp.ClientError):
+            await asyncio.sleep(LOOK_INTERVAL)  # a connection ends before its process does
+        gone = [started.end for started in self.processes if started.has_ended]
         await self.session.close()
-        await asyncio.gather(*(_ended(started.process) for started in reversed(self.processes)))
+        await asyncio.gather(*(ended(started.process) for started in reversed(self.processes)))
         await self.stop_registered()
+        return gone
 
     async def stop_registered(self) -> None:
-        """Servers of versions that were trained meanwhile: they outlive whoever started them."""
-        running = await asyncio.to_thread(_registered_in, self.registry)
+        """Nobody else ends them."""
+        running = {each.pid for each in await asyncio.to_thread(registered_in, self.registry)}
         for signs in ([signal.SIGTERM] + [0] * 100, [signal.SIGKILL]):
             for sign in signs:
-                running = {pid for pid in running if _is_told(pid, sign)}
+                running = {pid for pid in running if is_told(pid, sign)}
                 if running:
                     await asyncio.sleep(0.1)
 
@@ -166,18 +156,17 @@ class DemoProcesses:
 
     async def end_last(self) -> None:
         """TERM to the process that was started last, and its end."""
-        await _ended(self.processes[-1].process)
+        await ended(self.processes[-1].process)
         self.processes.pop()
 
     async def until_one_ends(self) -> None:
         """Waits for as long as all run. Raises DemoError with those that have ended, and the ends of their logs."""
-        while not any(started.has_ended for started in self.processes):
+        registered = await asyncio.to_thread(registered_in, self.registry)
+        running: list[Started | Registered] = [*self.processes, *registered]
+        while not any(each.has_ended for each in running):
             await asyncio.sleep(LOOK_INTERVAL)
         await asyncio.sleep(LOOK_INTERVAL)  # Ctrl-C ends all that a terminal has, and may be told here last
-        ended = [started for started in self.processes if started.has_ended]
-        raise DemoError(
-            "\n".join(f"{each.name} {_end_in_words(each)}\n{each.end_of_log()}" for each in ended)
-        )
+        raise DemoError("\n".join(each.end for each in running if each.has_ended))
 
     async def wait_for(self, url: str, what: str) -> None:
         async def answers() -> None:
@@ -194,7 +183,7 @@ class DemoProcesses:
             await asyncio.wait_for(answers(), START_TIMEOUT)
             if not any(started.has_ended for started in self.processes):
                 return
-        logs = "\n".join(started.end_of_log() for started in self.processes)
+        logs = "\n".join(end_of(started.log) for started in self.processes)
         raise DemoError(f"{what} did not start\n{logs}")
 
     # ── what an operator does ─────────────────────────────────────────────────────────────────
@@ -248,43 +237,3 @@ class DemoProcesses:
             response.raise_for_status()
             answer: dict[str, Any] = await response.json()
             return answer
-
-
-@contextlib.asynccontextmanager
-async def child(*words: str, errors: int | None = STDOUT, **given: Any) -> AsyncIterator[Process]:
-    """`python -m WORDS`, its output in pipes. It has ended when the block has, also when the block is cancelled."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *words, stdout=PIPE, stderr=errors, **given
-    )
-    try:
-        yield process
-    finally:
-        await _ended(process)
-
-
-async def _ended(process: Process) -> None:
-    """By a TERM, or else by a KILL. Its pipes are read: asyncio takes a process for running until they are empty."""
-    for how in (process.terminate, process.kill):
-        if process.returncode is None:
-            how()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.communicate(), END_TIMEOUT)
-
-
-def _end_in_words(started: Started) -> str:
-    code = started.process.returncode or 0
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
-
-
-def _is_told(pid: int, sign: int) -> bool:
-    """False if there is no such process."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, sign)
-        return True
-    return False
-
-
-def _registered_in(registry: Path) -> set[int]:
-    """The processes that serve its versions, by their tags."""
-    found = [json.loads(path.read_bytes()).get("tags", {}) for path in registry.glob("churn/*/metadata.json")]
-    return {int(tags["pid"]) for tags in found if "pid" in tags}

@@ -15,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from crossfade.demo.processes import DemoError, DemoProcesses, child
+from crossfade.demo.children import child
+from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.screen import INDENT, Row
 from crossfade.demo.traffic import Traffic
 
