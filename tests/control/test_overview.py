@@ -169,3 +169,21 @@ async def test_the_numbers_are_computed_once_for_all_readers_and_a_command_shows
     await harness.run(1, requests=4000)
     assert row(harness).requests_per_second > before
     assert computed == 2
+
+
+async def test_routes_that_come_and_go_between_two_ticks_are_in_the_next_answer() -> None:
+    harness = await harness_at()
+    before = row(harness)
+    await harness.load(CANARY + PLAIN)
+    churn, other = overview(harness.controller.state).routes
+    assert churn == before
+    assert (other.requests_per_second, other.error_share, other.p99) == (0.0, None, None)
+    await harness.load("routes:" + PLAIN)
+    assert [each.route for each in overview(harness.controller.state).routes] == ["other"]
+    await harness.load("routes:" + PLAIN.replace("other", "churn"))
+    again = row(harness)
+    assert (again.split, again.phase, again.requests_per_second) == (
+        {"v4": 1.0},
+        None,
+        before.requests_per_second,
+    )

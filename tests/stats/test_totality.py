@@ -24,6 +24,7 @@ from crossfade.stats.bounded import SplitLevels
 from crossfade.stats.differences import Cut
 from crossfade.stats.distances import Distances
 from crossfade.stats.divergence import SplitBins
+from crossfade.stats.histogram import Histogram
 from crossfade.stats.keyed import KeyedEvents, KeyedSplit, Sizes
 from crossfade.stats.lift import Levels, LiftTests, log_e_less_levels, log_e_more_levels
 from crossfade.stats.means import LARGEST, MeanSums
@@ -278,6 +279,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
         lambda cuts: st.tuples(st.just(cuts), *[st.lists(COUNT, min_size=len(cuts) + 1, max_size=len(cuts) + 1)] * 2)
     ),
     "histogram.bucket_of": (SECONDS,),
+    "histogram.high_quantile": (st.lists(st.builds(Histogram.of, st.lists(st.floats(0, 1e300))), max_size=4), CLOSED),
     "histogram.upper_edge": (st.integers(0, 36_000),),
     "keyed.log_e_keys_above": (KEYED, OPEN, ALPHA),
     "keyed.log_e_keys_below": (KEYED, OPEN, ALPHA),
