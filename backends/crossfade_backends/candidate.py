@@ -15,7 +15,7 @@ from pathlib import Path
 from crossfade_backends.deployment_words import table
 from crossfade_backends.recipes import RECIPES
 from crossfade_backends.registering import rows_of, safely_loaded
-from crossfade_backends.registry import Metrics, RegistryError, load_model, read, serialise, write_durably
+from crossfade_backends.registry import Metrics, RegistryError, load_model, read, serialise, write_whole
 from crossfade_backends.stages import named_version
 from crossfade_backends.train import DEFAULT_REGISTRY
 
@@ -38,7 +38,7 @@ def train(rows: Path, file: Path) -> int:
     # Imports scikit-learn, which takes a second; rows that are refused do not need it.
     from crossfade_backends.fitting import fit
 
-    write_durably(file, serialise(fit(_RECIPE, sample)))
+    write_whole(file, serialise(fit(_RECIPE, sample)))
     return len(sample.churned)
 
 

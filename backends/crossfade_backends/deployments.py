@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossfade_backends.autoscale import Target
 from crossfade_backends.locks import locked, try_lock
-from crossfade_backends.registry import RegistryError, write_durably
+from crossfade_backends.registry import RegistryError, write_whole
 
 FOLDER = ".deployments"
 WANTED, SEEN, LOG = "wanted.json", "seen.json", "supervisor.log"
@@ -109,9 +109,7 @@ def read_seen(folder: Path) -> Seen:
 
 
 def replace(path: Path, content: str) -> None:
-    staged = path.with_name(f".{path.name}.new")
-    write_durably(staged, content.encode() + b"\n")
-    staged.replace(path)
+    write_whole(path, content.encode() + b"\n")
 
 
 def change_wanted(folder: Path, change: Callable[[Wanted | None], Wanted | None]) -> Wanted | None:

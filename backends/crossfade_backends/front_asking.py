@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +17,7 @@ from aiohttp import ClientError, ClientSession
 
 from crossfade_backends.replies import Refused, refuse
 
+T = TypeVar("T")
 _JSON = {"Content-Type": "application/json"}
 _COPY = {"x-crossfade-mirror": "1"}
 
@@ -33,6 +34,53 @@ class Places:
     token: str = ""
 
 
+# Of what the admin API says, the part that the page shows.
+
+
+class _Route(msgspec.Struct):
+    name: str
+    split: dict[str, Any]
+    mirrors: list[Any]
+
+
+class _Rollout(msgspec.Struct):
+    route: str
+    champion: str
+    challenger: str
+    phase: str
+    step: int
+    waiting_for: Any
+    steps: list[Any]
+
+
+class _Rollouts(msgspec.Struct):
+    rollouts: list[_Rollout]
+
+
+class _Mirror(msgspec.Struct):
+    to: str
+    share: float
+
+
+class _Why(msgspec.Struct):
+    because: Any
+    how: Any
+    key: Any
+    bucket: Any
+    chances: Any
+    moves: Any
+    mirrors: list[_Mirror]
+
+
+class _Endpoint(msgspec.Struct):
+    url: str
+    up: bool
+
+
+class _Backend(msgspec.Struct):
+    endpoints: list[_Endpoint]
+
+
 class Asking:
     """`session` has a timeout."""
 
@@ -42,17 +90,17 @@ class Asking:
 
     async def live(self) -> dict[str, Any]:
         """The split now, mirrors, and the rollouts of the route. Raises Refused, 502."""
-        route = await self._admin("GET", f"routes/{quote(self.places.route, safe='')}")
-        rollouts = (await self._admin("GET", "rollouts"))["rollouts"]
+        route = await self._admin(_Route, "GET", f"routes/{quote(self.places.route, safe='')}")
+        rollouts = (await self._admin(_Rollouts, "GET", "rollouts")).rollouts
         kept = ("champion", "challenger", "phase", "step", "waiting_for")
         return {
-            "route": route["name"],
-            "split": route["split"],
-            "mirrors": route["mirrors"],
+            "route": route.name,
+            "split": route.split,
+            "mirrors": route.mirrors,
             "rollouts": [
-                {**{name: each[name] for name in kept}, "steps": len(each["steps"])}
+                {**{name: getattr(each, name) for name in kept}, "steps": len(each.steps)}
                 for each in rollouts
-                if each["route"] == route["name"]
+                if each.route == route.name
             ],
         }
 
@@ -60,26 +108,26 @@ class Asking:
         """Raises Refused, 502, where the proxy or its admin API does not answer."""
         body = msgspec.json.encode(row)
         asked = {"method": "POST", "target": self.places.proxy + self.places.path, "headers": _JSON}
-        why = await self._admin("POST", "explain", {**asked, "body": body.decode()})
+        why = await self._admin(_Why, "POST", "explain", {**asked, "body": body.decode()})
         url = self.places.proxy + self.places.path
         status, answer, headers = await self._sent("the proxy", "POST", url, body, _JSON)
         backend = headers.get("x-crossfade-backend")
-        shadows = [copy for copy in why["mirrors"] if copy["to"] != backend]
-        others = await asyncio.gather(*(self._beside(copy["to"], copy["share"], body) for copy in shadows))
+        shadows = [copy for copy in why.mirrors if copy.to != backend]
+        others = await asyncio.gather(*(self._beside(copy.to, copy.share, body) for copy in shadows))
         kept = ("because", "how", "key", "bucket", "chances", "moves")
         return {
             "request_id": headers.get("x-request-id"),
             "backend": backend,
             "status": status,
             "answer": answer,
-            "why": {name: why[name] for name in kept},
+            "why": {name: getattr(why, name) for name in kept},
             "others": list(others),
         }
 
     async def _beside(self, backend: str, share: float, body: bytes) -> dict[str, Any]:
         """What this version answers. Where it does not, that is shown in the place of its answer."""
-        found = await self._admin("GET", f"backends/{quote(backend, safe='')}")
-        up = [each["url"] for each in found["endpoints"] if each["up"]]
+        found = await self._admin(_Backend, "GET", f"backends/{quote(backend, safe='')}")
+        up = [each.url for each in found.endpoints if each.up]
         shown = {"backend": backend, "share": share}
         if not up:
             return {**shown, "status": 0, "answer": "no endpoint of it is up"}
@@ -90,7 +138,8 @@ class Asking:
             return {**shown, "status": 0, "answer": str(error)}
         return {**shown, "status": status, "answer": answer}
 
-    async def _admin(self, method: str, path: str, content: Any = None) -> Any:
+    async def _admin(self, wanted: type[T], method: str, path: str, content: Any = None) -> T:
+        """Raises Refused, 502, also where something else than an admin API of Crossfade answers."""
         headers = {"Authorization": f"Bearer {self.places.token}"} if self.places.token else {}
         body = None if content is None else msgspec.json.encode(content)
         headers |= {} if content is None else _JSON
@@ -99,9 +148,10 @@ class Asking:
         if status != 200:
             detail = answer.get("detail") if isinstance(answer, dict) else answer
             raise refuse(502, f"the admin API answers {status}: {detail}")
-        if not isinstance(answer, dict):
-            raise refuse(502, f"no admin API of Crossfade answers at {url}")
-        return answer
+        try:
+            return msgspec.convert(answer, wanted)
+        except msgspec.ValidationError as error:
+            raise refuse(502, f"no admin API of Crossfade answers at {url}: {error}") from None
 
     async def _sent(
         self, whom: str, method: str, url: str, body: bytes | None, headers: Mapping[str, str]

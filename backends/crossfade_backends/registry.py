@@ -186,10 +186,7 @@ def model_path(root: Path, metadata: Metadata) -> Path:
 def write_metadata(root: Path, metadata: Metadata) -> None:
     """Replaces the metadata of a version; a reader gets the old or the new."""
     path = version_directory(root, metadata.name, metadata.version) / METADATA_FILE
-    # A name of its own: the proxy may promote the version at the same time.
-    staged = path.with_name(f".{METADATA_FILE}.{os.getpid()}-{threading.get_ident()}.new")
-    write_durably(staged, metadata.model_dump_json(indent=2).encode() + b"\n")
-    staged.replace(path)
+    write_whole(path, metadata.model_dump_json(indent=2).encode() + b"\n")
 
 
 def versions_of(root: Path, name: str) -> list[Metadata]:
@@ -197,6 +194,18 @@ def versions_of(root: Path, name: str) -> list[Metadata]:
     folders = sorted((root / name).glob(f"*/{METADATA_FILE}"))
     found = [read_metadata(root, name, path.parent.name) for path in folders if path.parent.name[0] != "."]
     return sorted(found, key=lambda metadata: metadata.created)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces the file: a reader gets the old or the new one, and a crash leaves one of them."""
+    # A name of its own: the proxy may promote a version while somebody writes its metadata.
+    staged = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
+    try:
+        write_durably(staged, data)
+        staged.replace(path)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -22,7 +22,7 @@ import uvloop
 from aiohttp import web
 
 from crossfade_backends.orders import ORDERS, read_order
-from crossfade_backends.registry import write_durably
+from crossfade_backends.registry import write_whole
 
 MAX_BODY = 1 << 20
 MAX_AGE = 300.0  # seconds; an older signature is refused
@@ -93,9 +93,7 @@ class Trainer:
         if path.exists():
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        staged = path.with_suffix(".new")
-        write_durably(staged, body)
-        staged.replace(path)
+        write_whole(path, body)
         return True
 
     def _state(self, order: str) -> dict[str, Any] | None:
@@ -123,7 +121,7 @@ class Trainer:
             name = await self.waiting.get()
             ended = await self._carried_out(name)
             print(f"order {name}: {json.dumps(ended)}", flush=True)
-            await asyncio.to_thread(write_durably, self._path(name, "end"), json.dumps(ended).encode())
+            await asyncio.to_thread(write_whole, self._path(name, "end"), json.dumps(ended).encode())
 
     async def _carried_out(self, name: str) -> dict[str, Any]:
         child = await asyncio.create_subprocess_exec(

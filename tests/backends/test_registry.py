@@ -33,6 +33,7 @@ from crossfade_backends.registry import (
     sha256,
     write_metadata,
     write_version,
+    write_whole,
 )
 from crossfade_backends.scoring import load_served_model
 
@@ -218,3 +219,23 @@ def test_names_that_are_paths_are_refused(registry, name):
     for pair in ((name, "v2"), ("churn", name)):
         with pytest.raises(RegistryError, match="not a valid model name or version"):
             read_metadata(registry, *pair)
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that is trained again, the end of an order, and what a deployment wants are written so."""
+    path = tmp_path / "model.skops"
+    write_whole(path, b"old")
+    write = module.write_durably
+
+    def full(staged: Path, data: bytes) -> None:
+        write(staged, data[:1])
+        assert path.read_bytes() == b"old"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_durably", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["model.skops"]
+    monkeypatch.undo()
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["model.skops"]

@@ -95,9 +95,13 @@ async def test_what_is_shown_is_what_happens(site: Site) -> None:
     assert backends == {"v2", "v3"}
 
 
-async def test_what_is_no_admin_api_is_said(site: Site) -> None:
+@pytest.mark.parametrize("said", ["<html>", "{}", "[]", '{"rollouts": [1], "endpoints": [{}], "mirrors": 3}'])
+async def test_what_is_no_admin_api_is_said(site: Site, said: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=said, content_type="text/html" if said == "<html>" else "application/json")
+
     page = web.Application()
-    page.router.add_route("*", "/{path:.*}", answer_of_a_page)
+    page.router.add_route("*", "/{path:.*}", answer)
     runner, admin = await start_server(page, "127.0.0.1", 0)
     try:
         async with fronted(Places(site.proxy.url, admin)) as url:
@@ -107,10 +111,6 @@ async def test_what_is_no_admin_api_is_said(site: Site) -> None:
                 assert "no admin API of Crossfade answers at" in found["detail"][0]["msg"]
     finally:
         await runner.cleanup()
-
-
-async def answer_of_a_page(request: web.Request) -> web.Response:
-    return web.Response(text="<html>", content_type="text/html")
 
 
 async def test_a_visitor_sees_who_answers_and_the_split_as_it_changes(site: Site) -> None:
