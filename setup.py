@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
+from setuptools.command.build_ext import build_ext, customize_compiler, new_compiler
 
 COMPILED = (
     "crossfade.dataplane.access_log",
@@ -115,6 +116,7 @@ class Compile(build_ext):
             self.extensions = []
             return
         try:
+            self.try_compiler()
             self.translate()
             super().run()
         except (Exception, SystemExit) as error:  # no mypy, no compiler, no headers
@@ -125,6 +127,15 @@ class Compile(build_ext):
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
             self.extensions = []
+
+    def try_compiler(self) -> None:
+        """Where there is no compiler, or no headers of Python, nobody waits half a minute for the translation."""
+        compiler = new_compiler()
+        customize_compiler(compiler)
+        with TemporaryDirectory() as folder:
+            source = Path(folder, "nothing.c")
+            source.write_text("#include <Python.h>\n")
+            compiler.compile([str(source)], output_dir=folder, include_dirs=self.include_dirs)
 
     def translate(self) -> None:
         """Translates to C. Only for a build: setuptools also runs this file for other commands."""

@@ -40,6 +40,7 @@ def test_without_a_compiler_the_wheel_has_only_python_modules(tmp_path: Path) ->
     assert {"crossfade/dataplane/exchange.py", "crossfade/admin/examples.json"} <= set(names)
     assert any(name.endswith(".data/data/share/man/man1/crossfade.1") for name in names)
     assert not [name for name in names if name.endswith(".so")]
+    assert not (source / "build/mypy").exists(), "nothing is translated that cannot be compiled"
     pages = [path for path in (ROOT / "proxy/crossfade/admin/dashboard").rglob("*") if path.is_file()]
     assert {path.relative_to(ROOT / "proxy").as_posix() for path in pages} <= set(names)
     # Other distributions install a package `proxy` (proxy.py does), so this one must not.
