@@ -1,9 +1,9 @@
-"""What does each feature cost beside nginx? `python -m loadtests.features` takes about twelve minutes.
+"""What does each feature cost beside nginx? `python -m loadtests.features` takes about twenty minutes.
 
-For each row, nginx (`split_clients`, no access log) and crossfade do the same small POST, each started anew, one right
-after the other; a row's figure is the ratio of their CPU time for a request (for a stream: for an event). The table has
-the median of all starts, and the least and the largest; "worker" is what the worker alone takes of it. The origins are nginx processes with constant answers, so that
-the proxy's core is the limit; `busy` says whether it was. The features are only crossfade's: nginx does without.
+For each row, nginx (`split_clients`, no access log) and crossfade are started anew and do the same small POST, a second in turns; a
+row's figure is the ratio of their CPU time for a request (for a stream: for an event) in two turns one behind the other, which mostly meet
+the same noise of the machine. The table has the median of all turns of all starts, and the least and the largest; "worker" is what the worker alone takes of it. The origins are
+nginx processes with constant answers, so that the proxy's core is the limit; `busy` says whether it was. The features are only crossfade's: nginx does without.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from loadtests.tables import aligned
 from loadtests.work import EVENTS, HEADER, Cores, pick_cores, work_named
 from tests.certificates import Authority
 
+TURN = 1  # seconds
 _SCRIPT = Path(__file__).with_name("load.lua")
 _ANSWER = '{"customer_id":"c-000042","churn_probability":0.4217,"risk_level":"medium","model_version":"v2"}'
 _SAME_HEADERS = """\
@@ -98,7 +99,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """CPU time in µs for a request, or for an event of a stream; `busy`: of the proxy's core; `worker`: of `cpu`, the worker's."""
+    """Of one turn: CPU time in µs for a request, or for an event of a stream; `busy`: of the proxy's core; `worker`: of `cpu`, the worker's."""
 
     cpu: float
     busy: float
@@ -108,7 +109,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Found:
-    """The samples of one row: of nginx and of crossfade, by start."""
+    """The samples of one row: of nginx and of crossfade, by turn."""
 
     row: Row
     nginx: list[Sample] = field(default_factory=list)
@@ -177,23 +178,34 @@ def load_of(row: Row, port: int, seconds: int) -> list[str]:
     ]
 
 
-def measure(row: Row, proxy: MeasuredProxy, folder: Path, seconds: int, cores: Cores) -> Sample:
-    """One start: warm up for a second, then measure."""
-    folder.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        target = start(proxy, cores, folder, stack)
-        assert target.pid is not None
-        run_generator(load_of(row, proxy.port, 1), 1, cores.load)
-        before, worker = cpu_seconds(target.pid), worker_seconds(target.pid)
-        found = run_generator(load_of(row, proxy.port, seconds), seconds, cores.load)
-        cpu = cpu_seconds(target.pid) - before
-        worker = worker_seconds(target.pid) - worker
+def measure(row: Row, proxy: MeasuredProxy, pid: int, cores: Cores) -> Sample:
+    """One turn."""
+    before, worker = cpu_seconds(pid), worker_seconds(pid)
+    found = run_generator(load_of(row, proxy.port, TURN), TURN, cores.load)
+    cpu, worker = cpu_seconds(pid) - before, worker_seconds(pid) - worker
     parts = EVENTS if row.work == "sse" else 1
     each = 1e6 / found.requests / parts
     return Sample(cpu * each, cpu / found.seconds, found.errors, worker * each)
 
 
-def run(rows: Sequence[Row], starts: int, seconds: int, compiled: Path) -> list[Found]:
+def measure_beside(
+    found: Found, proxies: Sequence[MeasuredProxy], places: Sequence[Path], turns: int, cores: Cores
+) -> None:
+    """One start of nginx and crossfade, which are warmed up for a second and then measured in turns."""
+    row = found.row
+    with ExitStack() as stack:
+        pids = []
+        for proxy, place in zip(proxies, places, strict=True):
+            target = start(proxy, cores, place, stack)
+            assert target.pid is not None
+            pids.append(target.pid)
+            run_generator(load_of(row, proxy.port, TURN), TURN, cores.load)
+        for _ in range(turns):
+            for samples, proxy, pid in zip((found.nginx, found.ours), proxies, pids, strict=True):
+                samples.append(measure(row, proxy, pid, cores))
+
+
+def run(rows: Sequence[Row], starts: int, turns: int, compiled: Path) -> list[Found]:
     """Raises BenchError. Rows are interleaved, so that noise of the machine affects all of them."""
     cores = pick_cores()
     found = [Found(row) for row in rows]
@@ -213,9 +225,8 @@ def run(rows: Sequence[Row], starts: int, seconds: int, compiled: Path) -> list[
                 for place in places:
                     place.mkdir()
                 theirs = nginx(places[0], origins, row.nginx, tls if row.secure else None)
-                each.nginx.append(measure(row, theirs, places[0], seconds, cores))
                 ours = crossfade(row, places[1], origins, tls, compiled)
-                each.ours.append(measure(row, ours, places[1], seconds, cores))
+                measure_beside(each, (theirs, ours), places, turns, cores)
     return found
 
 
@@ -261,7 +272,7 @@ def render(found: Sequence[Found]) -> str:
 def tell(found: list[Found], options: argparse.Namespace) -> None:
     load = os.getloadavg()[2]
     print(
-        f"Medians of {options.starts} starts, {options.seconds} s each; load average of 15 minutes: {load:.1f}\n"
+        f"Medians of {options.starts} starts, {options.turns} turns of {TURN} s each; load average of 15 minutes: {load:.1f}\n"
     )
     print(render(found))
 
@@ -269,14 +280,16 @@ def tell(found: list[Found], options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.features", description=__doc__)
     parser.add_argument("--starts", type=int, default=5, help="of each row (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement (%(default)s)")
+    parser.add_argument(
+        "--turns", type=int, default=3, help="of nginx and of crossfade in a start (%(default)s)"
+    )
     parser.add_argument("--row", action="append", choices=[row.name for row in ROWS], help="only this one")
     parser.add_argument(
         "--compiled", type=Path, default=COMPILED, help="where the compiled package is installed"
     )
     options = parser.parse_args(arguments)
     rows = [row for row in ROWS if options.row is None or row.name in options.row]
-    return exit_code_of(lambda: tell(run(rows, options.starts, options.seconds, options.compiled), options))
+    return exit_code_of(lambda: tell(run(rows, options.starts, options.turns, options.compiled), options))
 
 
 if __name__ == "__main__":
