@@ -95,10 +95,10 @@ async def test_a_takeover_keeps_an_endpoint_drained_and_the_websocket_there(tmp_
                 assert await proxy.take_over() == 0, proxy.output
                 await still_there()
                 await wait_until(lambda: in_flight(1), "the socket of the worker that drains is counted")
-                await load.wait_for_answers(200)
                 async with session.ws_connect(url) as new:
                     assert await new.receive_str() == "second"
                 await still_there()
+                await load.wait_for_answers(200)
                 message = await old.receive()
                 assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
                 await wait_until(lambda: in_flight(0), "nothing is in flight there")

@@ -109,18 +109,24 @@ async def busiest(proxy: Proxy, requests: int) -> int:
     return int(max(await wait_until(reported, "all workers have told"))[1])
 
 
-@pytest.mark.parametrize(("workers", "limit"), [(4, 8), (4, 2), (4, 1), (3, 100), (0, 3)])
-async def test_the_limit_holds_over_all_workers(tmp_path: Path, gpu: Gpu, workers: int, limit: int) -> None:
+@pytest.mark.parametrize(("workers", "limits"), [(4, (100, 8, 2, 1)), (0, (3,))])
+async def test_the_limit_holds_over_all_workers(
+    tmp_path: Path, gpu: Gpu, workers: int, limits: tuple[int, ...]
+) -> None:
     """Also a limit of which each worker holds a share in advance (100)."""
-    proxy = Proxy(tmp_path, limited(gpu, limit), workers)
+    proxy = Proxy(tmp_path, limited(gpu, limits[0]), workers)
     async with running(proxy):
-        for _ in range(3):
-            gpu.open.clear()
-            asking = await fill(proxy, gpu, limit, 5)
-            gpu.open.set()
-            assert await asking.statuses() == {200: limit, 503: 5}
-            assert gpu.most == limit
-            assert await Asking(proxy, limit).statuses() == {200: limit}, "all places are free again"
+        for limit in limits:
+            proxy.write(limited(gpu, limit))
+            assert (await proxy.call("POST", "/api/v1/reload"))[0] == 200
+            gpu.most = 0
+            for _ in range(3):
+                gpu.open.clear()
+                asking = await fill(proxy, gpu, limit, 5)
+                gpu.open.set()
+                assert await asking.statuses() == {200: limit, 503: 5}
+                assert gpu.most == limit
+                assert await Asking(proxy, limit).statuses() == {200: limit}, "all places are free again"
 
 
 async def test_a_worker_that_is_killed_gives_its_places_back(tmp_path: Path, gpu: Gpu) -> None:

@@ -13,6 +13,7 @@ from tests.scenarios.test_disagreement import SHADOW, STICKY, always_200, decisi
 from tests.scenarios.test_evidence import fake_backends, phase, verdicts
 
 PREDICTION = "    prediction: {score: out.p}\n"
+SELDOM = 0.01  # seconds: the abort needs events in several blocks of five seconds, and more requests bring none sooner
 
 
 def preset(prediction: str = "") -> str:
@@ -37,7 +38,7 @@ async def test_a_challenger_of_client_errors_is_aborted_by_the_preset(tmp_path: 
 
     async with fake_backends(behaviour) as backends:
         proxy = Proxy(tmp_path, backends + preset())
-        async with running(proxy), Load(proxy.url):
+        async with running(proxy), Load(proxy.url, pause=SELDOM):
             reason = await aborted(proxy)
             assert reason.startswith("rejected <= champion + 1%: ")
             assert f"× HTTP {status}" in reason
@@ -60,7 +61,7 @@ async def test_a_challenger_without_scores_is_aborted_by_the_preset(
 
     async with fake_backends(always_200, scored) as backends:  # type: ignore[arg-type]
         proxy = Proxy(tmp_path, backends + preset(PREDICTION))
-        async with running(proxy), Load(proxy.url):
+        async with running(proxy), Load(proxy.url, pause=SELDOM):
             assert reason in await aborted(proxy)
 
 

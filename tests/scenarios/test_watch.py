@@ -54,7 +54,7 @@ async def test_a_fault_after_the_promote_is_found_by_comparison_and_rolled_back(
         return await phase(proxy) == wanted
 
     async with running(proxy):
-        async with Load(proxy.url):
+        async with Load(proxy.url, pause=0.01):  # it needs events in several blocks of five seconds
             await wait_until(lambda: is_in("promoted"), "the promotion")
             models["v3"].toggle_errors()
             await wait_until(lambda: is_in("rolled_back"), "the rollback")
