@@ -18,7 +18,7 @@ from loadtests.accounting import process_tree, processes
 from tests.ports import free_port
 from tests.scenarios.harness import Load, Proxy, running, wait_until
 
-BOMB = gzip.compress(b'{"p": "' + b"0" * 200_000_000 + b'"}', compresslevel=9)[:65_000]
+BOMB = gzip.compress(b'{"p": "' + b"0" * 70_000_000 + b'"}', compresslevel=9)[:65_000]
 NESTED = b"[" * 30_000 + b"]" * 30_000
 LARGE = b'{"p": 0.5, "pad": "' + b"x" * 20_000_000 + b'"}'
 EVENT = b"data: " + b"x" * 1000 + b"\n\n"
