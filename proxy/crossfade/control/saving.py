@@ -15,9 +15,7 @@ from crossfade.control.views import Decision, StatusChange
 
 log = logging.getLogger("crossfade.control")
 
-EVIDENCE_INTERVAL = (
-    1.0  # seconds between two savings of the evidence; without any, between two looks at the files
-)
+EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence, or two looks at the files
 CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 
