@@ -62,13 +62,16 @@ class _Mirror(msgspec.Struct):
     share: float
 
 
-class _Why(msgspec.Struct):
+class _Reasons(msgspec.Struct):
     because: Any
     how: Any
     key: Any
     bucket: Any
     chances: Any
     moves: Any
+
+
+class _Why(_Reasons):
     mirrors: list[_Mirror]
 
 
@@ -114,13 +117,12 @@ class Asking:
         backend = headers.get("x-crossfade-backend")
         shadows = [copy for copy in why.mirrors if copy.to != backend]
         others = await asyncio.gather(*(self._beside(copy.to, copy.share, body) for copy in shadows))
-        kept = ("because", "how", "key", "bucket", "chances", "moves")
         return {
             "request_id": headers.get("x-request-id"),
             "backend": backend,
             "status": status,
             "answer": answer,
-            "why": {name: getattr(why, name) for name in kept},
+            "why": {name: getattr(why, name) for name in _Reasons.__struct_fields__},
             "others": list(others),
         }
 

@@ -139,22 +139,24 @@ async def _child(folder: Path, word: str) -> int:
     return found[0]
 
 
-async def test_with_keep_it_says_which_process_has_ended_with_the_end_of_its_log(folder: Path) -> None:
+async def _shown_after_the_end(folder: Path, word: str, sign: signal.Signals) -> str:
+    """What `demo --keep` shows when the process with this word gets this signal."""
     async with demo(folder, "keep") as process:
         await _until_kept(process, folder)
-        os.kill(await _child(folder, "first"), signal.SIGKILL)
+        os.kill(await _child(folder, word), sign)
         shown = (await process.communicate())[0].decode()
         assert process.returncode == 1
+    return shown
+
+
+async def test_with_keep_it_says_which_process_has_ended_with_the_end_of_its_log(folder: Path) -> None:
+    shown = await _shown_after_the_end(folder, "first", signal.SIGKILL)
     assert "model-v2 was ended by SIGKILL\n--- model-v2.log\nloaded the model first\n" in shown
     assert "proxy" not in shown[shown.index("crossfade demo:") :]
 
 
 async def test_with_keep_an_end_by_itself_is_one_too(folder: Path) -> None:
-    async with demo(folder, "keep") as process:
-        await _until_kept(process, folder)
-        os.kill(await _child(folder, "second"), signal.SIGTERM)
-        shown = (await process.communicate())[0].decode()
-        assert process.returncode == 1
+    shown = await _shown_after_the_end(folder, "second", signal.SIGTERM)
     assert "proxy has ended with exit code 0\n--- proxy.log\nloaded the model second\n" in shown
 
 
