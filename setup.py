@@ -92,6 +92,7 @@ COMPILED = (
     "crossfade.routing.rewriting",
     "crossfade.routing.router",
     "crossfade.routing.visitor",
+    "crossfade.shared_rates",
 )
 GROUP = "crossfade"
 LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for the shared library

@@ -14,7 +14,6 @@ import pytest
 from msgspec.structs import replace
 
 from crossfade.dataplane.listener import DataPlane
-from crossfade.routing.rate import TABLE_BYTES
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.workers import local_socket
 from crossfade.workers import worker as worker_module
@@ -34,7 +33,7 @@ from crossfade.workers.messages import (
     write_frame,
 )
 from crossfade.workers.state_lock import StateLock, name_of, socket_of
-from crossfade.workers.worker import Worker, shared_rates, status_of
+from crossfade.workers.worker import Worker, status_of
 from tests.certificates import Authority
 from tests.dataplane.plane import BACKEND, SNAPSHOT, endpoint, route
 from tests.dataplane.wire import wait_until
@@ -383,17 +382,6 @@ async def test_certificates_are_read_again_where_they_are_good(
 
 def spoil(path: str) -> None:
     Path(path).write_text("no certificate")
-
-
-def test_workers_share_one_table_of_rates() -> None:
-    fd = os.memfd_create("rates")
-    os.ftruncate(fd, TABLE_BYTES)
-    one, other = shared_rates(fd), shared_rates(fd)
-    os.close(fd)
-    assert one is not None and other is not None
-    one.hashes[5] = 77
-    assert other.hashes[5] == 77
-    assert shared_rates(-1) is None
 
 
 async def test_the_status_is_of_this_process_and_this_snapshot(kept: Kept) -> None:

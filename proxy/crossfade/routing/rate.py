@@ -7,8 +7,7 @@ themselves.
 
 Memory is fixed: the table is set-associative, with sets of WAYS entries; the key's hash selects the set.
 A new key in a full set replaces the bucket that will be full first; a key that has spent its whole burst is
-replaced last. There is no lock: workers that admit one key within the same microseconds may charge it
-once in all. `now` is in seconds, of a clock that the workers share.
+replaced last. `now` is in seconds, of a clock that the workers share.
 """
 
 from __future__ import annotations
@@ -75,7 +74,10 @@ class RateTable:
 
     def charge(self, limit: RateLimit, key: bytes, now: float) -> float:
         """Takes a token and returns 0.0, or returns the seconds until there is one."""
-        digest = hash_of(key, limit.salt) or 1  # 0 marks an unused entry
+        return self.take(limit, hash_of(key, limit.salt) or 1, now)  # 0 marks an unused entry
+
+    def take(self, limit: RateLimit, digest: int, now: float) -> float:
+        """`charge` for a key's hash. Only one process at a time may be in it for keys of one set."""
         first = digest % self.sets * WAYS
         there = self.hashes[first : first + WAYS].tolist()
         known = digest in there
@@ -89,7 +91,7 @@ class RateTable:
         wait: float = full_at + limit.token - limit.burst - now
         if wait > SLACK:
             return wait
-        # The time is written before the hash; else another worker could read the replaced key's time for this key.
+        # The time is written before the hash; else a worker that is killed here leaves this key the replaced key's time.
         self.times[entry] = full_at + limit.token
         if not known:
             self.hashes[entry] = digest

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from time import time
 import msgspec
 from msgspec.structs import replace
 
+from crossfade import shared_rates
 from crossfade.control.background import Background
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.drift_channel import DriftChannel
@@ -26,7 +26,6 @@ from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.log_lines import facts
-from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable, sum_of_waiting
 from crossfade.workers.link import LeavingWorkers, WorkerLink
@@ -77,8 +76,7 @@ class WorkerPool:
         `drain`: seconds for a worker that is replaced to finish in.
         """
         self.listening = listening
-        self.rates_fd = os.memfd_create("crossfade-rates")
-        os.ftruncate(self.rates_fd, TABLE_BYTES)
+        self.rates_fd = shared_rates.new_memory()
         self.keeper = keeper
         self.options = replace(options, rates_fd=self.rates_fd, places_fd=keeper.fd, workers=len(listening))
         self.table = table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -18,8 +17,8 @@ from crossfade import log_lines
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.quality.samples import encode
-from crossfade.routing.rate import TABLE_BYTES, RateTable
 from crossfade.routing.snapshot import Snapshot
+from crossfade.shared_rates import SharedRates
 from crossfade.stats.counts import Counts
 from crossfade.workers import local_socket
 from crossfade.workers.messages import (
@@ -56,7 +55,8 @@ def work(options: str) -> int:
 
 async def run_worker(options: WorkerOptions) -> None:
     places = joined(options.places_fd, options.workers)
-    plane = DataPlane(shared_rates(options.rates_fd), None, places)
+    rates = SharedRates(options.rates_fd) if options.rates_fd >= 0 else None
+    plane = DataPlane(rates, None, places)
     worker = Worker(plane, options.lock_file, options.listening)
     loop = asyncio.get_running_loop()
     for sign in (
@@ -66,10 +66,6 @@ async def run_worker(options: WorkerOptions) -> None:
         loop.add_signal_handler(sign, lambda: None)
     loop.add_signal_handler(signal.SIGTERM, worker.leave)
     await worker.run(socket.socket(fileno=options.seam_fd))
-
-
-def shared_rates(fd: int) -> RateTable | None:
-    return None if fd < 0 else RateTable(memoryview(mmap.mmap(fd, TABLE_BYTES)))
 
 
 class Worker:
