@@ -64,6 +64,7 @@ COMPILED = (
     "crossfade.dataplane.tally",
     "crossfade.dataplane.tracing",
     "crossfade.dataplane.tunnel",
+    "crossfade.dataplane.turn",
     "crossfade.dataplane.upstream",
     "crossfade.dataplane.waiting",
     "crossfade.dataplane.websocket",

@@ -23,6 +23,7 @@ from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.response_writer import ResponseWriter
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.taking import Taking
+from crossfade.dataplane.turn import SMALL, TURN
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
@@ -85,6 +86,16 @@ class Downstream(ResponseWriter):
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
+        """The beginning of a request may wait for the end of the turn."""
+        TURN.messages += 1
+        if self.waits or (TURN.is_busy and self.exchange is None and len(data) <= SMALL):
+            TURN.receive(self, data)
+        else:
+            self.handle(data)
+
+    def handle(self, data: bytes) -> None:
+        if TURN.is_handling and self.transport.is_closing():  # since it was read
+            return
         try:
             if self.exchange is None:
                 if self.buffer:
@@ -269,7 +280,7 @@ class Downstream(ResponseWriter):
             self.after_answer()
 
     def is_idle(self) -> bool:
-        return self.exchange is None
+        return self.exchange is None and not self.waits
 
     def after_answer(self) -> None:
         """Read the next request, or close the connection."""
@@ -293,7 +304,7 @@ class Downstream(ResponseWriter):
 
     def read_pipelined(self) -> None:
         if self.exchange is None and self.buffer and not self.lingering and not self.transport.is_closing():
-            self.data_received(b"")
+            self.handle(b"")
 
     def close_gently(self) -> None:
         """Close at once if the client has no more data on the way, else linger."""
@@ -339,6 +350,8 @@ class Downstream(ResponseWriter):
 
     def eof_received(self) -> bool:
         """The client sends no more. Its complete requests are answered, if `half_close` finds it connected."""
+        if self.waits:
+            TURN.end()
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
         if self.reader is not None or not half_close.probe(self, self.exchange, self.recode):
@@ -375,6 +388,8 @@ class Downstream(ResponseWriter):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.waits:
+            TURN.end()
         self.plane.clients.discard(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:

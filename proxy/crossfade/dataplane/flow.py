@@ -13,6 +13,7 @@ import struct
 from typing import Final
 
 from crossfade.dataplane.taking import Taking, waiting
+from crossfade.dataplane.turn import Outlet, Receiver
 
 PIPELINE: Final = 1  # requests wait behind the one under way
 BODY: Final = 2  # it is kept until a backend is connected
@@ -24,21 +25,22 @@ HIGH_WATER: Final = 64 * 1024  # bytes in a transport above which the other side
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
-class Flow:
+class Flow(Receiver):
     """`paused`: the reasons why the proxy does not read from the peer, as bits; 0 while it reads.
 
     It has the methods of asyncio.Protocol and not that base class: event loops need only the methods, and a
     compiled class cannot have a base that is not compiled.
     """
 
-    transport: asyncio.Transport
+    transport: Outlet
     secure: bool  # over TLS
     paused: int
     pauses: int  # how often reading was paused
     taking: Taking | None  # set while the peer does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+        self.transport = Outlet(transport)
+        self.waits = False
         self.paused = self.pauses = 0
         self.taking = None
         self.secure = transport.get_extra_info("ssl_object") is not None

@@ -25,6 +25,7 @@ from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.tracing import Tracer
 from crossfade.dataplane.tunnel import Tunnel
+from crossfade.dataplane.turn import TURN
 from crossfade.dial import as_protocol
 from crossfade.http1.forwarded import TrustedProxies
 from crossfade.http1.lines import only_from_trusted
@@ -54,6 +55,7 @@ class DataPlane(Plane):
     ) -> None:
         """`rates`, `places`: what several workers share; None for a single worker."""
         super().__init__(rates, recorder or Recorder(), places)
+        TURN.begin()
         if self.places.bell is not None:
             self.loop.add_reader(self.places.bell.fileno(), self.on_bell)
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
@@ -150,6 +152,7 @@ class DataPlane(Plane):
 
     def check_deadlines(self) -> None:
         now = self.now
+        TURN.look(now)  # what was read in time is no timeout
         self.recorder.flush()
         works: list[ExchangeState | MirrorCopy | Tunnel] = [*self.active, *self.mirrors.copies, *self.tunnels]
         for work in works:

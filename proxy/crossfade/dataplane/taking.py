@@ -7,7 +7,6 @@ where a peer has stopped the proxy or a deadline has passed, never for each requ
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 import termios
@@ -15,13 +14,14 @@ from fcntl import ioctl
 from typing import Final
 
 from crossfade.dataplane.least_rate import LeastRate
+from crossfade.dataplane.turn import Outlet
 
 LOOKS: Final = 4  # looks in the time after which a peer that takes nothing is given up
 BYTES_ACKED: Final = 120  # offset of tcpi_bytes_acked in Linux's struct tcp_info, since 4.1
 INFO_SIZE: Final = 128
 
 
-def waiting(transport: asyncio.Transport) -> int:
+def waiting(transport: Outlet) -> int:
     """Bytes that the peer has not taken yet."""
     try:
         queue = ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
@@ -31,7 +31,7 @@ def waiting(transport: asyncio.Transport) -> int:
     return size + transport.get_write_buffer_size()
 
 
-def taken(transport: asyncio.Transport) -> int:
+def taken(transport: Outlet) -> int:
     """A number that grows by the bytes that the peer takes. Over TCP the kernel counts them."""
     try:
         info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_SIZE)
@@ -46,7 +46,7 @@ def taken(transport: asyncio.Transport) -> int:
 class Taking:
     """What is known of a peer for which bytes wait."""
 
-    def __init__(self, transport: asyncio.Transport, now: float) -> None:
+    def __init__(self, transport: Outlet, now: float) -> None:
         self.transport = transport
         self.taken = taken(transport)
         self.moved_at = now  # when it was last seen to take any

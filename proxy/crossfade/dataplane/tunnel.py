@@ -14,9 +14,8 @@ the other, so that a truncated message does not look complete.
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from crossfade.dataplane.flow import ALL, PEER, Flow
 from crossfade.dataplane.taking import LOOKS, Taking
@@ -168,9 +167,10 @@ class End(Flow):
         self.farewell = b""  # the Close that follows its current frame to the other side
         self.is_muted = False  # that Close is sent, and nothing may follow it
         self.transport = former.transport
+        self.waits = False
         self.paused, self.pauses = former.paused, former.pauses
         self.taking = former.taking
-        self.transport.set_protocol(cast(asyncio.Protocol, self))
+        self.transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
         self.tunnel.touch()

@@ -16,6 +16,7 @@ from crossfade.dataplane import relay
 from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.taking import Taking
+from crossfade.dataplane.turn import SMALL, TURN
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
     BodyReader,
@@ -136,6 +137,16 @@ class Upstream(Flow):
     # ── the answer ────────────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
+        """The beginning of an answer may wait for the end of the turn."""
+        TURN.messages += 1
+        if self.waits or (
+            TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL
+        ):
+            TURN.receive(self, data)
+        else:
+            self.handle(data)
+
+    def handle(self, data: bytes) -> None:
         owner = self.owner
         if owner is None:
             self.close()
@@ -279,6 +290,8 @@ class Upstream(Flow):
 
     def eof_received(self) -> bool:
         """Over TLS only a close_notify is an end: anyone on the path can end a TCP connection."""
+        if self.waits:
+            TURN.end()
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         if tls is None:
             self.got_end = True
@@ -292,6 +305,8 @@ class Upstream(Flow):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.waits:
+            TURN.end()
         if isinstance(exc, OSError) and not self.endpoint.spec.tls and (self.streams or not self.reused):
             self.read_unread()
             self.got_end = self.got_end or had_end(exc)
@@ -318,10 +333,10 @@ class Upstream(Flow):
 
         On a reused connection not for a request sent in one piece: those bytes came before the request, such as a 408.
         """
-        for data in unread(self.transport):
+        for data in unread(self.transport.transport):
             if self.owner is None:
                 return
-            self.data_received(data)
+            self.handle(data)
 
     def pause_writing(self) -> None:
         self.taking = Taking(self.transport, monotonic())
