@@ -23,6 +23,12 @@ def exchanges() -> Iterator[Exchanges]:
         yield exchanges
 
 
+@pytest.fixture
+def busy_exchanges() -> Iterator[Exchanges]:
+    with Exchanges(busy=True) as exchanges:
+        yield exchanges
+
+
 @pytest.mark.parametrize("path", messages("streams"), ids=name_of)
 def test_streams_of_clients(exchanges: Exchanges, path: Path) -> None:
     exchanges.client(path.read_bytes())
@@ -49,6 +55,11 @@ def test_mutations(exchanges: Exchanges, name: str) -> None:
         except Exception as error:
             error.add_note(f"the case: {raw!r}")
             raise
+
+
+@pytest.mark.parametrize("name", ["client", "origin"])
+def test_mutations_in_a_busy_worker(busy_exchanges: Exchanges, name: str) -> None:
+    test_mutations(busy_exchanges, name)
 
 
 # ── the laws find faults ─────────────────────────────────────────────────────────────────────

@@ -88,7 +88,9 @@ class Downstream(ResponseWriter):
     def data_received(self, data: bytes) -> None:
         """The beginning of a request may wait for the end of the turn."""
         TURN.messages += 1
-        if self.waits or (TURN.is_busy and self.exchange is None and len(data) <= SMALL):
+        if self.waits:
+            TURN.end()
+        if TURN.is_busy and self.exchange is None and len(data) <= SMALL:
             TURN.receive(self, data)
         else:
             self.handle(data)

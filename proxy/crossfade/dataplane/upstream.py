@@ -139,9 +139,9 @@ class Upstream(Flow):
     def data_received(self, data: bytes) -> None:
         """The beginning of an answer may wait for the end of the turn."""
         TURN.messages += 1
-        if self.waits or (
-            TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL
-        ):
+        if self.waits:
+            TURN.end()
+        if TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL:
             TURN.receive(self, data)
         else:
             self.handle(data)

@@ -1,0 +1,245 @@
+"""In a busy worker, what is read in one turn of the loop is handled together, and what comes of it is written together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from crossfade.dataplane import turn
+from crossfade.dataplane.downstream import Downstream
+from crossfade.dataplane.plane import Plane
+from crossfade.dataplane.turn import COLLECTED, SMALL, TURN
+from tests.dataplane.plane import Harness, route
+from tests.dataplane.scripted import Conversation
+from tests.dataplane.wire import get, ok, post, wait_until
+from tests.fuzz.memory import MemoryTransport
+
+UPLOAD = post(bytes(SMALL))
+
+
+def refused(plane: Plane) -> int:
+    return sum(plane.recorder.table.refused.values())
+
+
+class Peer(MemoryTransport):
+    """A client whose bytes the test gives to the proxy. `events`: what the proxy did to all such clients, in order."""
+
+    def __init__(self, harness: Harness, name: str, events: list[str]) -> None:
+        self.name, self.events = name, events
+        self.answers = b""
+        self.refused = 0  # requests of all clients before the first write to this one
+        self.client = Downstream(harness.plane)
+        super().__init__(self.client, self.note)
+
+    def note(self, data: bytes) -> None:
+        self.refused = self.refused or refused(self.client.plane)
+        self.answers += data
+        self.events.append(f"{self.name} is written to")
+
+    def sends(self, data: bytes) -> None:
+        self.client.data_received(data)
+
+
+@pytest.fixture
+def busy(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The harness has begun its turns before."""
+    monkeypatch.setattr(turn, "BUSY", -1.0)
+    TURN.is_busy = True
+    yield
+    TURN.end()
+
+
+async def test_a_worker_is_busy_by_the_messages_of_the_time_between_two_sweeps(harness: Harness) -> None:
+    seen = []
+    for messages in (0, 10**9, 0):
+        TURN.messages = messages
+        harness.plane.check_deadlines()
+        seen.append(TURN.is_busy)
+    assert seen == [False, True, False]
+
+
+async def test_messages_of_clients_and_of_backends_count(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        TURN, "messages", -(10**6)
+    )  # no look begins anew in this test: the sweep counts from 0
+    harness.plane.stop_sweeping()
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    for _ in range(3):
+        await client.send(get())
+        await client.answer()
+    assert TURN.messages == -(10**6) + 6
+
+
+async def test_a_worker_that_is_not_busy_answers_at_once(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(get())
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_requests_of_a_turn_are_handled_behind_all_that_is_read_and_answered_behind_that(
+    harness: Harness,
+) -> None:
+    events: list[str] = []
+    a, b = Peer(harness, "a", events), Peer(harness, "b", events)
+    a.sends(get())
+    b.sends(get())
+    assert events == []
+    await asyncio.sleep(0)
+    assert events == ["a is written to", "b is written to"]
+    assert a.refused == 2, "that of b is handled before a gets its answer"
+    a.close()
+    b.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_what_is_written_to_one_connection_in_a_turn_is_one_write(harness: Harness) -> None:
+    events: list[str] = []
+    peer = Peer(harness, "a", events)
+    outlet = peer.client.transport
+    TURN.is_handling = True
+    outlet.write(b"1")
+    outlet.write(b"2")
+    assert peer.answers == b""
+    outlet.writelines([b"3", b"4"])
+    assert peer.answers == b"1234"
+    assert events == ["a is written to"] * 2
+    outlet.write(b"5")
+    outlet.close()
+    TURN.is_handling = False
+    assert peer.answers == b"12345"
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("end", ["write_eof", "abort", "get_write_buffer_size"])
+async def test_what_is_done_to_a_connection_comes_behind_what_was_written(harness: Harness, end: str) -> None:
+    peer = Peer(harness, "a", [])
+    TURN.is_handling = True
+    peer.client.transport.write(b"1")
+    getattr(peer.client.transport, end)()
+    TURN.is_handling = False
+    assert peer.answers == b"1"
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_request_is_handled_before_its_clients_end(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(get())
+    peer.client.eof_received()
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_request_of_a_client_that_is_lost_counts(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(get())
+    peer.client.connection_lost(None)
+    assert refused(harness.plane) == 1
+    await asyncio.sleep(0)
+    assert refused(harness.plane) == 1
+
+
+@pytest.mark.usefixtures("busy")
+async def test_one_piece_of_a_connection_waits(harness: Harness) -> None:
+    """A second one ends the turn, so that both are read in order and none waits for another protocol."""
+    peer = Peer(harness, "a", [])
+    peer.sends(get()[:10])
+    peer.sends(get()[10:])
+    await asyncio.sleep(0)
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_large_piece_does_not_wait(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(UPLOAD)
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_what_waits_is_bounded(harness: Harness) -> None:
+    piece = get(fields=[b"X-Padding: " + bytes(SMALL - 200).replace(b"\0", b"p")])
+    events: list[str] = []
+    peers = [Peer(harness, str(n), events) for n in range(COLLECTED // len(piece) + 1)]
+    for peer in peers[:-1]:
+        peer.sends(piece)
+    assert events == []
+    peers[-1].sends(piece)
+    assert all(peer.answers.startswith(b"HTTP/1.1 404 ") for peer in peers)
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_body_does_not_wait(harness: Harness) -> None:
+    async def reading(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"got it"))
+        await conversation.watch()
+
+    harness.backend("v2", reading)
+    harness.use(route("v2"))
+    peer = Peer(harness, "a", [])
+    peer.sends(post(b"a piece")[:-7])
+    await asyncio.sleep(0)
+    for piece in (b"a ", b"pie", b"ce"):
+        peer.sends(piece)
+        assert not peer.client.waits
+    await wait_until(lambda: b"got it" in peer.answers)
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_client_whose_request_waits_is_not_idle(harness: Harness) -> None:
+    """A drain would close it."""
+    peer = Peer(harness, "a", [])
+    assert peer.client.is_idle()
+    peer.sends(get())
+    assert not peer.client.is_idle()
+    await asyncio.sleep(0)
+    assert peer.client.is_idle()
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_request_that_was_read_in_time_is_no_timeout(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(get())
+    peer.client.deadline = 0.0
+    for _ in range(40):  # each twentieth sweep looks at the clients
+        harness.plane.check_deadlines()
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_client_that_was_closed_in_the_turn_is_not_read(harness: Harness) -> None:
+    peer = Peer(harness, "a", [])
+    peer.sends(get())
+    peer.client.close()
+    await asyncio.sleep(0)
+    assert peer.answers == b""
+    assert refused(harness.plane) == 0
+
+
+@pytest.mark.usefixtures("busy")
+async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(b"".join(get(f"/{n}") for n in range(20)))
+    for _ in range(20):
+        assert (await client.answer()).status == 200
+    lines = [request.first for request in harness.backends["v2"].requests]
+    assert lines == [b"GET /%d HTTP/1.1" % n for n in range(20)]
