@@ -14,8 +14,13 @@ from crossfade.dataplane.turn import COLLECTED, SMALL, TURN
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation
 from tests.dataplane.wire import get, ok, post, wait_until
-from tests.fuzz.memory import MemoryTransport
+from tests.fuzz.laws import UPGRADE, Exchanges
+from tests.fuzz.memory import MemoryTransport, Origin, Script
 
+GRANTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 UPLOAD = post(bytes(SMALL))
 
 
@@ -52,12 +57,33 @@ def busy(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 async def test_a_worker_is_busy_by_the_messages_of_the_time_between_two_sweeps(harness: Harness) -> None:
+    harness.plane.check_deadlines()
+    TURN.messages = 10**9
     seen = []
-    for messages in (0, 10**9, 0):
-        TURN.messages = messages
+    for _ in range(2):
         harness.plane.check_deadlines()
         seen.append(TURN.is_busy)
-    assert seen == [False, True, False]
+    assert seen == [True, False]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_new_data_plane_is_not_busy(harness: Harness) -> None:
+    TURN.begin()
+    assert not TURN.is_busy
+
+
+@pytest.mark.usefixtures("busy")
+async def test_no_turn_begins_within_one(harness: Harness) -> None:
+    """Else what the inner one writes would come before what the outer one holds."""
+    peer = Peer(harness, "a", [])
+    TURN.is_handling = True
+    peer.sends(get())
+    TURN.end()
+    assert peer.answers == b""
+    TURN.is_handling = False
+    TURN.end()
+    assert peer.answers.startswith(b"HTTP/1.1 404 ")
+    peer.close()
 
 
 async def test_messages_of_clients_and_of_backends_count(
@@ -154,7 +180,8 @@ async def test_one_piece_of_a_connection_waits(harness: Harness) -> None:
     peer = Peer(harness, "a", [])
     peer.sends(get()[:10])
     peer.sends(get()[10:])
-    await asyncio.sleep(0)
+    assert peer.answers == b"", "the second waits in the next turn"
+    peer.sends(b"more")
     assert peer.answers.startswith(b"HTTP/1.1 404 ")
     peer.close()
 
@@ -243,3 +270,57 @@ async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> Non
         assert (await client.answer()).status == 200
     lines = [request.first for request in harness.backends["v2"].requests]
     assert lines == [b"GET /%d HTTP/1.1" % n for n in range(20)]
+
+
+# ── of a model ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def exchanges() -> Iterator[Exchanges]:
+    """Of a busy worker, with models whose bytes and whose end may come in one turn."""
+    with Exchanges(busy=True) as exchanges:
+        yield exchanges
+
+
+def answer_to(exchanges: Exchanges, request: bytes, script: Script) -> bytes:
+    return exchanges.relay(exchanges.memories[0], [request], script).to_client
+
+
+def test_an_answer_is_read_before_the_end_of_its_connection(exchanges: Exchanges) -> None:
+    def script(origin: Origin) -> None:
+        origin.send(b"HTTP/1.1 200 OK\r\n\r\nwhole")
+        origin.transport.end()
+
+    assert b"whole" in answer_to(exchanges, get(), script)
+
+
+def test_an_answer_is_read_before_its_connection_is_reset(exchanges: Exchanges) -> None:
+    def script(origin: Origin) -> None:
+        origin.send(ok(b"whole"))
+        origin.transport.closing = True
+        origin.protocol.connection_lost(ConnectionResetError())
+
+    assert b"whole" in answer_to(exchanges, get(), script)
+
+
+def test_the_frames_behind_a_101_reach_the_client(exchanges: Exchanges) -> None:
+    def script(origin: Origin) -> None:
+        origin.send(GRANTED)
+        origin.send(b"\x81\x02hi")
+        origin.transport.end()
+
+    assert answer_to(exchanges, UPGRADE, script).endswith(b"\x81\x02hi")
+
+
+def test_the_body_of_an_answer_does_not_wait(exchanges: Exchanges) -> None:
+    waits = []
+
+    def script(origin: Origin) -> None:
+        origin.send(ok(b"in parts")[:-5])
+        TURN.end()
+        origin.send(b"pa")
+        waits.append(origin.protocol.waits)
+        origin.send(b"rts")
+
+    assert b"in parts" in answer_to(exchanges, get(), script)
+    assert waits == [False]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from typing import cast
 from unittest import mock
 
 from msgspec.structs import replace
@@ -61,6 +62,9 @@ class MemoryTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, Flow)
         self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return cast(asyncio.BaseProtocol, self.protocol)
 
     def get_write_buffer_size(self) -> int:
         return 0

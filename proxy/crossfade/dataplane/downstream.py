@@ -89,8 +89,8 @@ class Downstream(ResponseWriter):
         """The beginning of a request may wait for the end of the turn."""
         TURN.messages += 1
         if self.waits:
-            TURN.end()
-        if TURN.is_busy and self.exchange is None and len(data) <= SMALL:
+            self.caught_up().data_received(data)
+        elif TURN.is_busy and self.exchange is None and len(data) <= SMALL:
             TURN.receive(self, data)
         else:
             self.handle(data)
@@ -353,7 +353,7 @@ class Downstream(ResponseWriter):
     def eof_received(self) -> bool:
         """The client sends no more. Its complete requests are answered, if `half_close` finds it connected."""
         if self.waits:
-            TURN.end()
+            return self.caught_up().eof_received()
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
         if self.reader is not None or not half_close.probe(self, self.exchange, self.recode):
@@ -391,7 +391,8 @@ class Downstream(ResponseWriter):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.waits:
-            TURN.end()
+            self.caught_up().connection_lost(exc)
+            return
         self.plane.clients.discard(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:

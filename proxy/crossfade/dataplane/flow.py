@@ -32,7 +32,6 @@ class Flow(Receiver):
     compiled class cannot have a base that is not compiled.
     """
 
-    transport: Outlet
     secure: bool  # over TLS
     paused: int
     pauses: int  # how often reading was paused
@@ -91,18 +90,8 @@ class Flow(Receiver):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        raise NotImplementedError
-
-    def eof_received(self) -> bool:
-        """Returns whether the other direction stays open."""
-        raise NotImplementedError
-
     def pause_writing(self) -> None:
         raise NotImplementedError
 
     def resume_writing(self) -> None:
-        raise NotImplementedError
-
-    def connection_lost(self, exc: Exception | None) -> None:
         raise NotImplementedError

@@ -140,8 +140,8 @@ class Upstream(Flow):
         """The beginning of an answer may wait for the end of the turn."""
         TURN.messages += 1
         if self.waits:
-            TURN.end()
-        if TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL:
+            self.caught_up().data_received(data)
+        elif TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL:
             TURN.receive(self, data)
         else:
             self.handle(data)
@@ -291,7 +291,7 @@ class Upstream(Flow):
     def eof_received(self) -> bool:
         """Over TLS only a close_notify is an end: anyone on the path can end a TCP connection."""
         if self.waits:
-            TURN.end()
+            return self.caught_up().eof_received()
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         if tls is None:
             self.got_end = True
@@ -306,7 +306,8 @@ class Upstream(Flow):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.waits:
-            TURN.end()
+            self.caught_up().connection_lost(exc)
+            return
         if isinstance(exc, OSError) and not self.endpoint.spec.tls and (self.streams or not self.reused):
             self.read_unread()
             self.got_end = self.got_end or had_end(exc)
