@@ -312,6 +312,14 @@ def test_the_frames_behind_a_101_reach_the_client(exchanges: Exchanges) -> None:
     assert answer_to(exchanges, UPGRADE, script).endswith(b"\x81\x02hi")
 
 
+def test_a_tunnel_begins_before_the_end_of_its_models_bytes(exchanges: Exchanges) -> None:
+    def script(origin: Origin) -> None:
+        origin.send(GRANTED)
+        origin.transport.end()
+
+    assert answer_to(exchanges, UPGRADE, script).startswith(b"HTTP/1.1 101 ")
+
+
 def test_the_body_of_an_answer_does_not_wait(exchanges: Exchanges) -> None:
     waits = []
 
