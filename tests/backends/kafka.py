@@ -105,24 +105,28 @@ class StreamProcess:
             *self.command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
 
-    async def said(self, text: str) -> None:
-        """Returns once it has logged a line with this text."""
+    async def said(self, *texts: str) -> str:
+        """Returns once it has logged a line with one of these texts: that text."""
         assert self.child.stderr is not None
         async with asyncio.timeout(TIMEOUT):
             while line := (await self.child.stderr.readline()).decode():
-                if text in line:
-                    return
-        raise AssertionError(f"it ended without {text!r}")
+                for text in texts:
+                    if text in line:
+                        return text
+        raise AssertionError(f"it ended without {texts}")
 
     async def joined_by(self, other: StreamProcess) -> None:
         """Returns once the other process has partitions of this one's group. This broker refuses, as no real one does, a member
-        that asks for them behind the leader, so the leader is stopped meanwhile."""
-        await self.said("it is rebalancing")
-        await self.said("(Re-)joining group")
-        self.child.send_signal(signal.SIGSTOP)
-        await other.said("Joined group")
-        self.child.send_signal(signal.SIGCONT)
-        await other.said("reads the partitions")
+        that asks for them behind the leader, so the leader is stopped meanwhile. On a busy machine the member may be late all the same;
+        then it joins again."""
+        got = ""
+        while got != "reads the partitions":
+            await self.said("it is rebalancing")
+            await self.said("(Re-)joining group")
+            self.child.send_signal(signal.SIGSTOP)
+            await other.said("Joined group")
+            self.child.send_signal(signal.SIGCONT)
+            got = await other.said("reads the partitions", "interrupted")
 
     def metric(self, name: str) -> float:
         """The sum of all samples of this name; 0 until there is a page."""
