@@ -23,7 +23,7 @@ from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.response_writer import ResponseWriter
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.taking import Taking
-from crossfade.dataplane.turn import SMALL, TURN
+from crossfade.dataplane.turn import TURN
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
@@ -85,15 +85,8 @@ class Downstream(ResponseWriter):
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
-    def data_received(self, data: bytes) -> None:
-        """The beginning of a request may wait for the end of the turn."""
-        TURN.messages += 1
-        if self.waits:
-            self.caught_up().data_received(data)
-        elif TURN.is_busy and self.exchange is None and len(data) <= SMALL:
-            TURN.receive(self, data)
-        else:
-            self.handle(data)
+    def may_wait(self) -> bool:
+        return self.exchange is None
 
     def handle(self, data: bytes) -> None:
         if TURN.is_handling and self.transport.is_closing():  # since it was read

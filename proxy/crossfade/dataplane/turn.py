@@ -25,6 +25,16 @@ class Receiver:
     transport: Outlet
 
     def data_received(self, data: bytes) -> None:
+        TURN.messages += 1
+        if self.waits:
+            self.caught_up().data_received(data)
+        elif TURN.is_busy and len(data) <= SMALL and self.may_wait():
+            TURN.receive(self, data)
+        else:
+            self.handle(data)
+
+    def may_wait(self) -> bool:
+        """Whether a message begins now."""
         raise NotImplementedError
 
     def eof_received(self) -> bool:

@@ -16,7 +16,6 @@ from crossfade.dataplane import relay
 from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.taking import Taking
-from crossfade.dataplane.turn import SMALL, TURN
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
     BodyReader,
@@ -136,15 +135,8 @@ class Upstream(Flow):
 
     # ── the answer ────────────────────────────────────────────────────────────────────────────
 
-    def data_received(self, data: bytes) -> None:
-        """The beginning of an answer may wait for the end of the turn."""
-        TURN.messages += 1
-        if self.waits:
-            self.caught_up().data_received(data)
-        elif TURN.is_busy and self.owner is not None and self.reader is None and len(data) <= SMALL:
-            TURN.receive(self, data)
-        else:
-            self.handle(data)
+    def may_wait(self) -> bool:
+        return self.owner is not None and self.reader is None
 
     def handle(self, data: bytes) -> None:
         owner = self.owner
