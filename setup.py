@@ -93,6 +93,7 @@ COMPILED = (
     "crossfade.routing.rewriting",
     "crossfade.routing.router",
     "crossfade.routing.visitor",
+    "crossfade.shared_memory",
     "crossfade.shared_rates",
 )
 GROUP = "crossfade"

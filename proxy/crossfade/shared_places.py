@@ -1,7 +1,6 @@
 """The table of places as one process sees it: the memory, the locks, and the bells that wake other workers.
 
-A lock is an fcntl record lock on the memory's descriptor: one byte for the table, one for each slot. The kernel
-releases it when its process dies, whatever it was doing. It is held for a few microseconds, never over a wait.
+There is a lock for the table and one for each slot. It is held for a few microseconds, never over a wait.
 
 A bell is a datagram socket without a name in the file system; the table has its number, which nobody can guess. It is
 only a hint: workers that have requests waiting also look at the table at each sweep.
@@ -10,12 +9,12 @@ only a hint: workers that have requests waiting also look at the table at each s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import socket
 from collections.abc import Iterator
 
+from crossfade import shared_memory
 from crossfade.routing.ledger import hash_of
 from crossfade.routing.places import TABLE_BYTES, PlaceTable
 
@@ -24,10 +23,8 @@ SALT = b"places"
 
 
 def new_memory() -> int:
-    """A descriptor of an empty table. Only what is used of it takes memory."""
-    fd = os.memfd_create("crossfade-places")
-    os.ftruncate(fd, TABLE_BYTES)
-    return fd
+    """A descriptor of an empty table."""
+    return shared_memory.new_memory("crossfade-places", TABLE_BYTES)
 
 
 def is_table(fd: int) -> bool:
@@ -79,11 +76,11 @@ class SharedPlaces:
 
     def lock(self, byte: int) -> None:
         if self.fd >= 0:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, byte)
+            shared_memory.lock(self.fd, byte)
 
     def unlock(self, byte: int) -> None:
         if self.fd >= 0:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
+            shared_memory.unlock(self.fd, byte)
 
     def enter(self, name: str) -> int:
         """The slot of the backend with this name. Raises RuntimeError if there is none left."""
