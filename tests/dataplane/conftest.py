@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from crossfade.dataplane import downstream, turn
+from crossfade.dataplane import downstream
 from tests.build import COMPILED
-from tests.dataplane.plane import Harness, tracked_exchange
+from tests.dataplane.plane import Harness, keep_busy, tracked_exchange
 
 BUSY_TOO = (
     "back_pressure", "early_answers", "failures", "half_close", "lingering", "mirror", "parting", "relay", "reuse",
@@ -40,8 +40,7 @@ async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
     if not COMPILED:
         monkeypatch.setattr(downstream, "Exchange", tracked_exchange(harness))
     if isinstance(harness.plane.loop, BusyLoop):
-        monkeypatch.setattr(turn, "BUSY", -1.0)
-        turn.TURN.is_busy = True
+        keep_busy(monkeypatch)
     await harness.open()
     yield harness
     await harness.close()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crossfade.dataplane import turn
 from crossfade.dataplane.endpoint import EndpointState
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.listener import DataPlane
@@ -279,6 +280,12 @@ def tracked_exchange(harness: Harness) -> type[Exchange]:
             harness.outcomes[self] += recorder.outcomes - before
 
     return TrackedExchange
+
+
+def keep_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data plane that was made last is busy, and its sweeps find it so."""
+    monkeypatch.setattr(turn, "BUSY", -1.0)
+    turn.TURN.is_busy = True
 
 
 def connecting_slowly(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from crossfade.dataplane import turn
 from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.turn import COLLECTED, SMALL, TURN
-from tests.dataplane.plane import Harness, route
+from tests.dataplane.plane import Harness, keep_busy, route
 from tests.dataplane.scripted import Conversation
 from tests.dataplane.wire import get, ok, post, wait_until
 from tests.fuzz.laws import UPGRADE, Exchanges
@@ -46,14 +45,24 @@ class Peer(MemoryTransport):
     def sends(self, data: bytes) -> None:
         self.client.data_received(data)
 
+    @property
+    def is_answered(self) -> bool:
+        return self.answers.startswith(b"HTTP/1.1 404 ")
+
 
 @pytest.fixture
 def busy(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The harness has begun its turns before."""
-    monkeypatch.setattr(turn, "BUSY", -1.0)
-    TURN.is_busy = True
+    keep_busy(monkeypatch)
     yield
     TURN.end()
+
+
+@pytest.fixture
+async def peer(harness: Harness) -> AsyncIterator[Peer]:
+    peer = Peer(harness, "a", [])
+    yield peer
+    peer.close()
 
 
 async def test_a_worker_is_busy_by_the_messages_of_the_time_between_two_sweeps(harness: Harness) -> None:
@@ -73,40 +82,32 @@ async def test_a_new_data_plane_is_not_busy(harness: Harness) -> None:
 
 
 @pytest.mark.usefixtures("busy")
-async def test_no_turn_begins_within_one(harness: Harness) -> None:
+async def test_no_turn_begins_within_one(peer: Peer) -> None:
     """Else what the inner one writes would come before what the outer one holds."""
-    peer = Peer(harness, "a", [])
     TURN.is_handling = True
     peer.sends(get())
     TURN.end()
     assert peer.answers == b""
     TURN.is_handling = False
     TURN.end()
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
-async def test_messages_of_clients_and_of_backends_count(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        TURN, "messages", -(10**6)
-    )  # no look begins anew in this test: the sweep counts from 0
-    harness.plane.stop_sweeping()
+async def test_messages_of_clients_and_of_backends_count(harness: Harness) -> None:
+    harness.plane.stop_sweeping()  # each sweep counts from 0
+    TURN.messages = 0
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     for _ in range(3):
         await client.send(get())
         await client.answer()
-    assert TURN.messages == -(10**6) + 6
+    assert TURN.messages == 6
 
 
-async def test_a_worker_that_is_not_busy_answers_at_once(harness: Harness) -> None:
-    peer = Peer(harness, "a", [])
+async def test_a_worker_that_is_not_busy_answers_at_once(peer: Peer) -> None:
     peer.sends(get())
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
 @pytest.mark.usefixtures("busy")
@@ -145,23 +146,19 @@ async def test_what_is_written_to_one_connection_in_a_turn_is_one_write(harness:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("end", ["write_eof", "abort", "get_write_buffer_size"])
-async def test_what_is_done_to_a_connection_comes_behind_what_was_written(harness: Harness, end: str) -> None:
-    peer = Peer(harness, "a", [])
+async def test_what_is_done_to_a_connection_comes_behind_what_was_written(peer: Peer, end: str) -> None:
     TURN.is_handling = True
     peer.client.transport.write(b"1")
     getattr(peer.client.transport, end)()
     TURN.is_handling = False
     assert peer.answers == b"1"
-    peer.close()
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_request_is_handled_before_its_clients_end(harness: Harness) -> None:
-    peer = Peer(harness, "a", [])
+async def test_a_request_is_handled_before_its_clients_end(peer: Peer) -> None:
     peer.sends(get())
     peer.client.eof_received()
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
 @pytest.mark.usefixtures("busy")
@@ -175,23 +172,19 @@ async def test_a_request_of_a_client_that_is_lost_counts(harness: Harness) -> No
 
 
 @pytest.mark.usefixtures("busy")
-async def test_one_piece_of_a_connection_waits(harness: Harness) -> None:
+async def test_one_piece_of_a_connection_waits(peer: Peer) -> None:
     """A second one ends the turn, so that both are read in order and none waits for another protocol."""
-    peer = Peer(harness, "a", [])
     peer.sends(get()[:10])
     peer.sends(get()[10:])
     assert peer.answers == b"", "the second waits in the next turn"
     peer.sends(b"more")
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_large_piece_does_not_wait(harness: Harness) -> None:
-    peer = Peer(harness, "a", [])
+async def test_a_large_piece_does_not_wait(peer: Peer) -> None:
     peer.sends(UPLOAD)
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
 @pytest.mark.usefixtures("busy")
@@ -203,13 +196,13 @@ async def test_what_waits_is_bounded(harness: Harness) -> None:
         peer.sends(piece)
     assert events == []
     peers[-1].sends(piece)
-    assert all(peer.answers.startswith(b"HTTP/1.1 404 ") for peer in peers)
+    assert all(peer.is_answered for peer in peers)
     for peer in peers:
         peer.close()
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_body_does_not_wait(harness: Harness) -> None:
+async def test_a_body_does_not_wait(harness: Harness, peer: Peer) -> None:
     async def reading(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(ok(b"got it"))
@@ -217,42 +210,35 @@ async def test_a_body_does_not_wait(harness: Harness) -> None:
 
     harness.backend("v2", reading)
     harness.use(route("v2"))
-    peer = Peer(harness, "a", [])
     peer.sends(post(b"a piece")[:-7])
     await asyncio.sleep(0)
     for piece in (b"a ", b"pie", b"ce"):
         peer.sends(piece)
         assert not peer.client.waits
     await wait_until(lambda: b"got it" in peer.answers)
-    peer.close()
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_client_whose_request_waits_is_not_idle(harness: Harness) -> None:
+async def test_a_client_whose_request_waits_is_not_idle(peer: Peer) -> None:
     """A drain would close it."""
-    peer = Peer(harness, "a", [])
     assert peer.client.is_idle()
     peer.sends(get())
     assert not peer.client.is_idle()
     await asyncio.sleep(0)
     assert peer.client.is_idle()
-    peer.close()
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_request_that_was_read_in_time_is_no_timeout(harness: Harness) -> None:
-    peer = Peer(harness, "a", [])
+async def test_a_request_that_was_read_in_time_is_no_timeout(harness: Harness, peer: Peer) -> None:
     peer.sends(get())
     peer.client.deadline = 0.0
     for _ in range(40):  # each twentieth sweep looks at the clients
         harness.plane.check_deadlines()
-    assert peer.answers.startswith(b"HTTP/1.1 404 ")
-    peer.close()
+    assert peer.is_answered
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_client_that_was_closed_in_the_turn_is_not_read(harness: Harness) -> None:
-    peer = Peer(harness, "a", [])
+async def test_a_client_that_was_closed_in_the_turn_is_not_read(harness: Harness, peer: Peer) -> None:
     peer.sends(get())
     peer.client.close()
     await asyncio.sleep(0)

@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from random import Random
-from unittest import mock
 from zlib import crc32
 
-from crossfade.dataplane import turn
+from crossfade.dataplane.turn import TURN
 from crossfade.errors import RequestRefused, ResponseRefused
 from crossfade.http1.framing import BrokenBody, ChunkedReader, chunks
 from crossfade.http1.incomplete import check_request, check_response
@@ -155,18 +154,16 @@ class Exchanges:
     """An event loop with some data planes in memory. `busy`: what may wait for the end of a turn of the loop does."""
 
     def __init__(self, busy: bool = False) -> None:
-        self.busy = mock.patch.object(turn, "BUSY", -1.0 if busy else float("inf"))
+        self.busy = busy
 
     def __enter__(self) -> Exchanges:
-        self.busy.start()
         self.runner = asyncio.Runner(debug=False).__enter__()
         self.memories = self.runner.run(planes())
-        turn.TURN.is_busy = turn.BUSY < 0
+        TURN.is_busy = self.busy  # it stays so: nothing sweeps
         return self
 
     def __exit__(self, *end: object) -> None:
         self.runner.close()
-        self.busy.stop()
 
     def relay(self, memory: Memory, pieces: Sequence[bytes], script: Script = answer) -> Trace:
         trace = self.runner.run(memory.relay(pieces, script))
