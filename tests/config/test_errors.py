@@ -122,6 +122,7 @@ def test_errors_of_a_split(split: str, expected: str):
         ("sticky: {assign: {cookie: __Host-a, secure: true, domain: »a.b}}", "routes[0].sticky.assign.domain: browsers take a __Host- cookie only without a domain"),
         ("sticky: {assign: {cookie: __Host-a, secure: true, path: »/a}}", 'routes[0].sticky.assign.path: browsers take a __Host- cookie only with the path /; did you mean "/"?'),
         ("sticky: {assign: {cookie: a, secure: false, same_site: »none}}", "routes[0].sticky.assign.same_site: browsers take same_site: none only with secure: true"),
+        ("sticky: [{cookie: »a}, {assign: {cookie: a}}]", "routes[0].sticky[0].cookie: must not be the cookie of assign, which is read there; leave this key out"),
         ("limits: {rate: {key: {assign: »{cookie: a}}, per_second: 1, burst: 1}}", "routes[0].limits.rate.key.assign: must not be assign: a client that drops the cookie would have no limit"),
         ("limits: {beyond_inspect: »ignore}", 'routes[0].limits.beyond_inspect: must be refuse or absent, not "ignore"'),
         ("sticky: »customer", 'routes[0].sticky: must be a mapping such as {header: X-Customer-Id}, not "customer"'),

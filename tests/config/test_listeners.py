@@ -68,6 +68,14 @@ tls: {cert: f, key: g}
             'f.yaml:1:27: listen[0].tls: the key "cert" is missing',
         ),
         (
+            "tls: {}",
+            'f.yaml:1:1: tls: the keys "cert" and "key" are missing',
+        ),
+        (
+            "listen: {address: ':81', tls: {}}",
+            'f.yaml:1:26: listen.tls: the keys "cert" and "key" are missing',
+        ),
+        (
             "listen: [{address: 81}]",
             'f.yaml:1:20: listen[0].address: must be host:port, not "81"; did you mean ":81"?',
         ),

@@ -424,3 +424,25 @@ def test_a_check_of_feedback_on_a_route_without_feedback_gives_a_warning(metric:
     )
     with_feedback = warnings(text(route=rollout + "\n    feedback: {horizon: 1d}"))
     assert [said for said in with_feedback if "for ever" in said] == []
+
+
+def test_a_cookie_that_browsers_do_not_send_to_the_route_is_a_warning():
+    written = "match: {{{match}}}\n    sticky: {{assign: {{cookie: c, path: {path}}}}}"
+    asked = {
+        "path: /a": ["/", "/a", "/b", "/a/"],
+        "prefix: /a/b": ["/", "/a", "/a/", "/a/b/c", "/ab"],
+        "methods: GET": ["/b"],
+    }
+    found = {
+        (match, path): warnings(text(route=written.format(match=match, path=path)))
+        for match, paths in asked.items()
+        for path in paths
+    }
+    told = "warning: routes[0].sticky.assign.path: browsers do not send this cookie to"
+    wrong = {case: [w.partition(" ")[2] for w in said] for case, said in found.items() if said}
+    assert wrong == {
+        ("path: /a", "/b"): [f"{told} /a, so each request there has a new id"],
+        ("path: /a", "/a/"): [f"{told} /a, so each request there has a new id"],
+        ("prefix: /a/b", "/a/b/c"): [f"{told} /a/b, so each request there has a new id"],
+        ("prefix: /a/b", "/ab"): [f"{told} /a/b, so each request there has a new id"],
+    }

@@ -131,6 +131,7 @@ async def test_errors_of_the_proxy_can_be_read_by_the_page(harness: Harness):
         assert answer.all("content-type") == [b"application/problem+json"]
     answer = await ask(harness, post(b"too long", fields=with_origin()))
     assert (answer.status, answer.field(ALLOW)) == (413, APP.encode())
+    assert answer.field("access-control-expose-headers") == b"x-request-id"
 
 
 async def test_fields_for_one_request_are_not_those_of_the_next(harness: Harness):

@@ -42,6 +42,11 @@ def cookie(spec: Assigned = SPEC, secrets: tuple[str, ...] = SECRETS) -> Visitor
         (SPEC, HTTP, b"; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax"),
         (SPEC, HTTPS, b"; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax; Secure"),
         (replace(SPEC, secure="true"), HTTP, b"; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax; Secure"),
+        (
+            replace(SPEC, same_site="none"),
+            HTTP,
+            b"; Max-Age=2592000; Path=/; HttpOnly; SameSite=None; Secure",
+        ),
         (replace(SPEC, secure="false"), HTTPS, b"; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax"),
         (
             replace(SPEC, max_age=1.5, same_site="strict", domain="example.com", path="/app"),

@@ -59,7 +59,8 @@ class AssignConfig(Section):
         json_schema_extra={"default": "30d"},
     )
     secure: Annotated[Secure, PlainValidator(_secure), spelled({"enum": ["auto", True, False]})] = Field(
-        default="auto", description="whether browsers send it over TLS only; auto: if it was set over TLS"
+        default="auto",
+        description="whether browsers send it over TLS only; auto: if it was set over TLS, or with same_site: none",
     )
     same_site: Annotated[Literal["lax", "strict", "none"], spelled({"enum": ["lax", "strict", "none"]})] = (
         Field(default="lax", description="whether browsers send it with requests that other sites cause")

@@ -32,7 +32,7 @@ def _certificates(document: Document) -> Iterator[Problem]:
 def _tls_sections(document: Document) -> Iterator[tuple[Loc, Node]]:
     for place in (("tls",), ("listen", "*", "tls"), ("admin", "tls")):
         for loc, node in document.each(*place):
-            if node.entries:
+            if isinstance(node.value, dict):
                 yield loc, node
 
 

@@ -65,6 +65,11 @@ def _route_path(value: object) -> str:
     return path
 
 
+def is_below(path: str, prefix: str) -> bool:
+    """Whether this is the path that a prefix names, or one below it: /v2 has /v2 and /v2/x below it, not /v20."""
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
 def regex(value: object) -> str:
     expression = text(value)
     try:

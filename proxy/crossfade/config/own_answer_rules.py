@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crossfade.config.document import Document
+from crossfade.config.document import Document, Node
+from crossfade.config.match import is_below
 from crossfade.config.problem import Problem, Severity, listed
 
 _WAYS = ("split", "redirect", "respond")
@@ -22,6 +23,7 @@ _OF_BACKENDS = (
     "upgrades",
 )
 _OF_STATE = ("rollout", "renamed_from")
+_MAKE_A_GET = ("301", "302", "303")
 _WITH_CREDENTIALS = ("origins", "methods", "headers", "expose")
 
 
@@ -61,6 +63,52 @@ def _redirects_to_themselves(document: Document) -> Iterator[Problem]:
             yield document.problem((*place, "prefix"), message, at_key=True)
 
 
+def _redirects_back_to_their_route(document: Document) -> Iterator[Problem]:
+    """A client would follow such a redirect until it gives up. Not so where an earlier route has the path that it leads to."""
+    for loc, route in document.each("routes", "*"):
+        redirect = route.child("redirect")
+        if redirect is None or redirect.child("scheme") is not None or redirect.child("host") is not None:
+            continue
+        status = redirect.child("status")
+        if route.child("match", "methods") is not None and status is not None and status.text in _MAKE_A_GET:
+            continue
+        earlier = [other for _, other in document.each("routes", "*")][: int(loc[1])]
+        for key in ("path", "prefix"):
+            target = (redirect.child(key) or redirect).text or ""
+            if not target.startswith("/"):
+                continue
+            if _takes(route, target) and not any(_may_take(other, target) for other in earlier):
+                message = f"leads back to this route, which matches {target} too"
+                yield document.problem((*loc, "redirect", key), message)
+
+
+def _takes(route: Node, path: str) -> bool:
+    """Whether the route's conditions on the path hold; no for an expression, which is not asked here."""
+    exact, prefix = route.child("match", "path"), route.child("match", "prefix")
+    if route.child("match", "regex") is not None:
+        return False
+    if exact is not None:
+        return exact.text == path
+    return prefix is None or is_below(path, prefix.text or "/")
+
+
+def _may_take(route: Node, path: str) -> bool:
+    return route.child("match", "regex") is not None or _takes(route, path)
+
+
+def _fields_of_cors(document: Document) -> Iterator[Problem]:
+    """A field that is there twice is none for a browser."""
+    for loc, route in document.each("routes", "*"):
+        if route.child("cors") is None:
+            continue
+        for place in (("response", "headers", "set"), ("respond", "headers")):
+            fields = route.child(*place)
+            for name in fields.entries if fields is not None else ():
+                if name.lower().startswith("access-control-"):
+                    message = "must not be set beside cors, which writes these fields"
+                    yield document.problem((*loc, *place, name), message, at_key=True)
+
+
 def _bodies_that_are_never_sent(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("routes", "*", "respond"):
         status = node.child("status")
@@ -86,6 +134,8 @@ def _credentials_for_all(document: Document) -> Iterator[Problem]:
 OWN_ANSWER_RULES = (
     _one_way_to_answer,
     _redirects_to_themselves,
+    _redirects_back_to_their_route,
+    _fields_of_cors,
     _bodies_that_are_never_sent,
     _credentials_for_all,
 )

@@ -127,6 +127,10 @@ class CompiledCors:
         shown = b"*" if self.for_all else origin
         return b"Access-Control-Allow-Origin: %b\r\n%b%b" % (shown, self.credentials, vary)
 
+    def answer_fields(self, request: RequestHead) -> bytes:
+        """For answers and errors: which origin may read them, and which of their fields beside those that it always may."""
+        return self.origin_fields(request) + self.exposed
+
     def preflight(self, request: RequestHead) -> ResponseHead:
         fields = self.origin_fields(request)
         if fields not in (b"", _VARY):
@@ -155,12 +159,12 @@ class AnswerFields:
         head.keep_alive, head.dated = answer.keep_alive, answer.dated
         head.upgrade, head.nominees = answer.upgrade, answer.nominees
         if self.cors is not None:
-            head.block += self.cors.origin_fields(request) + self.cors.exposed
+            head.block += self.cors.answer_fields(request)
         return head
 
     def of_problem(self, request: RequestHead) -> bytes:
         """For an error of the proxy: a web page of an allowed origin may read it too."""
-        return self.for_problems + (self.cors.origin_fields(request) if self.cors is not None else b"")
+        return self.for_problems + (self.cors.answer_fields(request) if self.cors is not None else b"")
 
 
 def answer_fields(route: Route, cors: CompiledCors | None) -> AnswerFields | None:

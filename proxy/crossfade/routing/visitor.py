@@ -43,7 +43,8 @@ class VisitorCookie:
         self.prefix = _DOMAIN + self.name + b"\n"
         self.secrets = [secret.encode() for secret in secrets]
         self.max_age = spec.max_age
-        self.secure = spec.secure
+        # Browsers drop a cookie with SameSite=None and without Secure (RFC 6265bis section 5.7).
+        self.secure = "true" if spec.same_site == "none" else spec.secure
         same_site = spec.same_site.capitalize()
         domain = f"; Domain={spec.domain}" if spec.domain else ""
         self.beginning = b"Set-Cookie: %b=" % self.name
