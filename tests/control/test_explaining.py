@@ -7,7 +7,7 @@ import pytest
 from crossfade.config.load import load
 from crossfade.control.explaining import Explaining, explain_by_file
 from crossfade.control.views import Verb
-from crossfade.routing.explaining import AskedRequest, Explanation
+from crossfade.routing.explanation import AskedRequest, Explanation
 from tests.control.harness import CANARY, HEAD, Harness
 
 NOW = 1_700_000_000.0

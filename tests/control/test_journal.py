@@ -10,7 +10,8 @@ import pytest
 from crossfade.control import journal as journal_module
 from crossfade.control.applied import Applied
 from crossfade.control.chain import first_broken
-from crossfade.control.journal import Entry, Journal
+from crossfade.control.journal import Journal
+from crossfade.control.journal_entry import Entry
 from crossfade.control.route_record import RouteRecord
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.store import Store

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crossfade.routing.explaining import AskedRequest, Explanation, Steps, explain, moves_of
+from crossfade.routing.explaining import Steps, explain, moves_of
+from crossfade.routing.explanation import AskedRequest, Explanation
 from crossfade.routing.ledger import BUCKETS, new_ledger, reweigh, salt_of
 from crossfade.routing.override import make_token
 from crossfade.routing.router import Router

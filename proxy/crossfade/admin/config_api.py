@@ -19,11 +19,11 @@ from crossfade.admin.query import ForceQuery
 from crossfade.admin.roles import Role
 from crossfade.config.problem import Problem
 from crossfade.control.config_history import ConfigHistory
+from crossfade.control.config_views import LoadedChange
 from crossfade.control.configurations import Order
 from crossfade.control.kept_configs import KeptConfig, Origin
 from crossfade.control.refusal import UnknownName
 from crossfade.control.viewing import Views
-from crossfade.control.views import LoadedChange
 from crossfade.log_lines import printable
 
 V1 = "/api/v1"

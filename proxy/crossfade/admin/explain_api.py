@@ -11,7 +11,7 @@ from crossfade.admin.operation import Body, Operation
 from crossfade.admin.roles import Role
 from crossfade.control.explaining import Explaining
 from crossfade.control.refusal import Invalid
-from crossfade.routing.explaining import AskedRequest, Explanation
+from crossfade.routing.explanation import AskedRequest, Explanation
 
 
 class ExplainApi:

@@ -33,7 +33,7 @@ def _by_file(name: str, asked: Value) -> Value:
 
     from crossfade.cli.local import loaded_file
     from crossfade.control.explaining import explain_by_file
-    from crossfade.routing.explaining import AskedRequest
+    from crossfade.routing.explanation import AskedRequest
 
     loaded = loaded_file(name)
     try:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.config.model import BackendConfig
-from crossfade.control.journal import Entry
+from crossfade.control.journal_entry import Entry
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.control.route_runtime import RouteRuntime

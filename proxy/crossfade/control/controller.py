@@ -30,7 +30,8 @@ from crossfade.control.drift_files import drift_folder
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.history import History
-from crossfade.control.journal import Entry, Journal
+from crossfade.control.journal import Journal
+from crossfade.control.journal_entry import Entry
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
 from crossfade.control.notifications import Notifications

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from crossfade.config.backend import TimeoutConfig
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
+from crossfade.control.config_views import LoadedChange
 from crossfade.control.loading import Held, Reconciled
 from crossfade.control.mirror_watch import MirrorWatch
 from crossfade.control.recent import RecentByRoute
@@ -17,7 +18,6 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.control.store import Endpoints
-from crossfade.control.views import LoadedChange
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.pending import HORIZON
 from crossfade.routing.snapshot import OWN, endpoint_of

@@ -18,7 +18,8 @@ from crossfade.control.background import Background
 from crossfade.control.change import Cause, draft_of
 from crossfade.control.controller_state import ControllerState, drained_in
 from crossfade.control.ejecting import EndpointHealth
-from crossfade.control.journal import Entry, Journal
+from crossfade.control.journal import Journal
+from crossfade.control.journal_entry import Entry
 from crossfade.control.publisher import Publisher
 from crossfade.control.refusal import LastEndpoint, Refused, UnknownName
 from crossfade.control.seam import WorkerStatus

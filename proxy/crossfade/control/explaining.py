@@ -14,7 +14,8 @@ from crossfade.control.loading import Held, Reconciled, reconcile
 from crossfade.control.publisher import Publisher
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.routing.compiling import compile_snapshot
-from crossfade.routing.explaining import AskedRequest, Explanation, Steps, explain
+from crossfade.routing.explaining import Steps, explain
+from crossfade.routing.explanation import AskedRequest, Explanation
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Cell

@@ -14,21 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import NamedTuple, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
 from crossfade.control.database import IN_MEMORY, StoreError
 from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
+from crossfade.control.journal_entry import Attempt, Entry, Sealed
 from crossfade.control.kept_messages import MessageRows
 from crossfade.control.pages import Record, record_of
 from crossfade.control.pruning import is_apart
-from crossfade.control.route_record import EvidenceBy, RouteRecord
+from crossfade.control.route_record import EvidenceBy
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
-from crossfade.control.store import Batch, Endpoints, Store, batch_of, clock_row, evidence_rows
+from crossfade.control.store import Batch, Store, batch_of, clock_row, evidence_rows
 from crossfade.control.views import Decision
 
 log = logging.getLogger("crossfade.journal")
@@ -42,38 +41,6 @@ ANSWER_WAIT = 5.0  # seconds that an operator waits for a decision in force to b
 
 T = TypeVar("T")
 Tell = Callable[[Sequence[Decision]], None]
-
-
-class Entry(msgspec.Struct):
-    """A decision without number and hash, and the state behind it. No record: the route is gone.
-
-    `drained`: all endpoints that are; `retrainings`: all orders to train models, as JSON. With one of these, or where it `is_apart`, the
-    routes stay as they are.
-    """
-
-    draft: Decision
-    record: RouteRecord | None
-    evidence: EvidenceBy = {}
-    drained: Endpoints | None = None
-    retrainings: str | None = None
-    is_apart: bool = False
-
-    @property
-    def is_of_route(self) -> bool:
-        return self.drained is None and self.retrainings is None and not self.is_apart
-
-
-class Sealed(NamedTuple):
-    decision: Decision
-    entry: Entry
-
-
-class _Attempt:
-    """Entries that must be on disk before they act. `is_given_up`: they did not act."""
-
-    def __init__(self, entries: Sequence[Entry], undo: Sequence[Entry]) -> None:
-        self.entries, self.undo = entries, undo
-        self.is_given_up = False
 
 
 class Journal:
@@ -145,7 +112,7 @@ class Journal:
         `undo`: leads back to the state before. With it, a disk that hangs is given up after a while; if it takes the
         decisions all the same, `undo` is written behind them. The caller must not be cancelled meanwhile.
         """
-        attempt = _Attempt(entries, undo or ())
+        attempt = Attempt(entries, undo or ())
         writing = self._background.task(self._write_first(attempt))
         await asyncio.wait([writing], timeout=None if undo is None else GIVE_UP_AFTER)
         if not writing.done():
@@ -153,7 +120,7 @@ class Journal:
             return None
         return writing.result()
 
-    async def _write_first(self, attempt: _Attempt) -> list[Decision] | None:
+    async def _write_first(self, attempt: Attempt) -> list[Decision] | None:
         async with self._writing_first:
             written, sealed = False, list[Sealed]()
             if await self._is_free() and not attempt.is_given_up:

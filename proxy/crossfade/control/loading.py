@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from crossfade.config.model import Config, RouteConfig
 from crossfade.control.change import Cause, draft_of, opened
+from crossfade.control.config_views import LoadedChange
 from crossfade.control.edits import backend_edits
-from crossfade.control.journal import Entry
+from crossfade.control.journal_entry import Entry
 from crossfade.control.refusal import Refused
 from crossfade.control.route_edit import RETURN, PlannedDecision, RouteEdit
 from crossfade.control.route_record import EvidenceBy, RouteRecord
-from crossfade.control.views import LoadedChange
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.plan_change import evidence_under
 from crossfade.routing.ledger import renamed

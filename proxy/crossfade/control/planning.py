@@ -13,11 +13,11 @@ import msgspec
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
 from crossfade.control.change_preview import Moved, moved_between, shares
+from crossfade.control.config_views import LoadedChange
 from crossfade.control.explaining import state_by_file
 from crossfade.control.loading import loaded_changes
 from crossfade.control.refusal import Refused
 from crossfade.control.route_runtime import RouteRuntime
-from crossfade.control.views import LoadedChange
 from crossfade.scale import WHOLE
 
 Runtimes = Mapping[str, RouteRuntime]

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
 from crossfade.control.change import Cause, Change, split_after
+from crossfade.control.config_views import LoadedChange
 from crossfade.control.controller_state import ControllerState
-from crossfade.control.journal import Entry
+from crossfade.control.journal_entry import Entry
 from crossfade.control.loading import Reconciled, ReconciledRoute, loaded_changes, reconcile
 from crossfade.control.refusal import Refused
 from crossfade.control.route_record import RouteRecord
-from crossfade.control.views import LoadedChange
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import percent
 

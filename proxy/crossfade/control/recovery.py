@@ -8,7 +8,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crossfade.control.change import Cause, Change, draft_of, opened
-from crossfade.control.journal import Entry, Journal
+from crossfade.control.journal import Journal
+from crossfade.control.journal_entry import Entry
 from crossfade.control.route_record import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
 

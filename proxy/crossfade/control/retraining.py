@@ -20,7 +20,8 @@ from crossfade.config.retrain import RetrainConfig
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, draft_of
 from crossfade.control.controller_state import ControllerState
-from crossfade.control.journal import Entry, Journal
+from crossfade.control.journal import Journal
+from crossfade.control.journal_entry import Entry
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.views import Decision, OrderView, RetrainView
 from crossfade.rollout.retraining import (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from crossfade.config.load import Loaded
-from crossfade.config.model import BackendConfig, StickyConfig
+from crossfade.config.model import BackendConfig
 from crossfade.config.problem import Problem
 from crossfade.control.advising import recommendation_view
 from crossfade.control.change import Cause
 from crossfade.control.compared_subject import chosen, copy_of, subject_of
+from crossfade.control.config_views import ConfigView, LoadedChange, LoadPreview
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.draining import found_endpoint, left_in_flight
@@ -27,37 +28,29 @@ from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_edit import EDIT
 from crossfade.control.route_runtime import RouteRuntime
+from crossfade.control.route_viewing import RouteNumbers, route_view, split_view
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
 from crossfade.control.seen import tag_of_config, tag_of_route
 from crossfade.control.served_clock import MIN_GAP, Gap
 from crossfade.control.verdict_views import verdict_views, would_change
 from crossfade.control.views import (
-    BackendNumbers,
     BackendView,
-    ConfigView,
     Decision,
     EndpointView,
-    LoadedChange,
-    LoadPreview,
     MetricsView,
-    MirrorView,
     RolloutView,
     RouteView,
-    SplitView,
     StatusView,
     StepView,
     TrafficView,
     WhyView,
 )
 from crossfade.quality.comparison_summary import Subject
-from crossfade.quality.feedback import LABEL
 from crossfade.quality.table import ComparisonTable
-from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import where
 from crossfade.rollout.machine import Event, Phase, RolloutState, Step, active_step
 from crossfade.rollout.verdict import duration
-from crossfade.scale import LATENCY_TARGETS, OF_LABELS, WHOLE
-from crossfade.stats.counts import SHADOW, Cell, CountsTable
+from crossfade.scale import LATENCY_TARGETS, WHOLE
 
 NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what changes a route without a rollout
 
@@ -119,7 +112,7 @@ class Views:
                 self.seam.observations.received,
                 dict(totals.exemplars),
             ),
-            splits=[_split_view(route) for route in state.routes.values()],
+            splits=[split_view(route) for route in state.routes.values()],
             differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},
             backends=self.backends(),
             max_in_flight={name: b.max_in_flight for name, b in state.config.config.backends.items()},
@@ -188,8 +181,8 @@ class Views:
     def route(self, name: str) -> RouteView:
         return self._route(self.state.route(name), self._numbers())
 
-    def _route(self, route: RouteRuntime, numbers: _Numbers) -> RouteView:
-        view = _route_view(route, numbers)
+    def _route(self, route: RouteRuntime, numbers: RouteNumbers) -> RouteView:
+        view = route_view(route, numbers)
         view.compared = [found.challenger for found in self.seam.comparisons.of(route.name)]
         return view
 
@@ -200,9 +193,11 @@ class Views:
     def config_tag(self) -> str:
         return tag_of_config(self.state.config.hash, self.state.last_reload_at)
 
-    def _numbers(self) -> _Numbers:
+    def _numbers(self) -> RouteNumbers:
         state = self.state
-        return _Numbers(state.totals, state.window.table(state.served), state.window.seconds(state.served))
+        return RouteNumbers(
+            state.totals, state.window.table(state.served), state.window.seconds(state.served)
+        )
 
     def backends(self) -> list[BackendView]:
         return [self.backend(name) for name in self.state.config.config.backends]
@@ -262,84 +257,6 @@ class Views:
     ) -> list[Record]:
         """Decisions as they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
         return await self.journal.page(route, after, limit, brief)
-
-
-class _Numbers:
-    """Counts since the start and of the last seconds, by route and backend."""
-
-    def __init__(self, totals: CountsTable, recent: CountsTable, seconds: float) -> None:
-        self.totals = _by_place(totals.cells.values())
-        self.recent = _by_place(recent.cells.values())
-        self.seconds = seconds
-
-    def of(self, route: str, backend: str, role: str) -> BackendNumbers:
-        key = (route, backend, role == SHADOW)
-        since, now = sum_cells(self.totals.get(key, ())), sum_cells(self.recent.get(key, ()))
-        answered = now.requests - now.abandoned
-        return BackendNumbers(
-            role=role,
-            requests=since.requests,
-            errors=since.errors,
-            fell_back=since.fell_back,
-            rate=now.requests / self.seconds,
-            error_share=now.errors / answered if answered else 0.0,
-            p50=now.duration.quantile(0.5),
-            p99=now.duration.quantile(0.99),
-            first_byte_p50=now.first_byte.quantile(0.5),
-        )
-
-
-def _by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
-    """By route, backend, and whether the cell counts mirrored copies."""
-    out: dict[tuple[str, str, bool], list[Cell]] = {}
-    for cell in cells:
-        out.setdefault((cell.route, cell.backend, cell.role == SHADOW), []).append(cell)
-    return out
-
-
-def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
-    config, split = route.config, _split(route)
-    roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
-    roles |= {name: route.roles.get(name, "member") for name in split}
-    return RouteView(
-        name=route.name,
-        split=split,
-        ledger_version=route.record.ledger.version,
-        champion=route.champion,
-        sticky=[_spelled(s) for s in config.sticky],
-        mirrors=[MirrorView(m.to, m.sample / WHOLE) for m in config.mirror],
-        fallback=config.fallback,
-        backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
-        config_differs=disagreements(config, route.record),
-        drift=route.drifting,
-        labelled=_labelled(route),
-        has_drift=config.drift is not None,
-        slo=config.slo,
-        latency_target=None if config.slo is None else LATENCY_TARGETS[config.slo],
-    )
-
-
-def _labelled(route: RouteRuntime) -> list[str]:
-    """Names of labels: those that checks ask for, or the usual one."""
-    if route.config.feedback is None:
-        return []
-    checks = (check for rollout in route.rollouts.values() for check in rollout.plan.checks)
-    return sorted({check.label for check in checks if check.metric in OF_LABELS}) or [LABEL]
-
-
-def _split_view(route: RouteRuntime) -> SplitView:
-    return SplitView(route.name, _split(route), route.record.ledger.version)
-
-
-def _split(route: RouteRuntime) -> dict[str, float]:
-    """Of backends without a bucket too, if they have a role."""
-    weights = dict.fromkeys(route.roles, 0) | route.record.ledger.weights
-    return {name: weight / WHOLE for name, weight in weights.items()}
-
-
-def _spelled(sticky: StickyConfig) -> str:
-    """As `json:customer_id` or `client_ip`."""
-    return f"{sticky.kind}:{sticky.name}" if sticky.name else sticky.kind
 
 
 def _backend_view(

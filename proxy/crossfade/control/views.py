@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from crossfade.control.config_views import ConfigView
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.rollout.retraining import EndedOrder
 from crossfade.stats.counts import Cell, Exemplar
@@ -259,37 +260,6 @@ class WhyView(msgspec.Struct):
     verdicts: list[VerdictView]
     now: str = ""
     recommendation: RecommendationView | None = None
-
-
-class LoadedChange(msgspec.Struct):
-    """What a load of the configuration does. `route`: None if it is no decision about a route."""
-
-    route: str | None
-    action: str
-    reason: str
-
-
-class LoadPreview(msgspec.Struct):
-    """What a load would do. `refused`: why it would not be accepted; `restart_needed`: keys that act after a restart."""
-
-    changes: list[LoadedChange]
-    refused: str
-    restart_needed: list[str]
-
-
-class ConfigView(msgspec.Struct):
-    """`restart_needed`: keys of the file that act at the next start of the proxy only, as they differ from the last start.
-
-    `differs`: from the file, as another configuration was applied since.
-    """
-
-    source: str
-    hash: str
-    ok: bool
-    error: str
-    loaded_at: float
-    restart_needed: list[str]
-    differs: bool = False
 
 
 class OrderView(msgspec.Struct):
