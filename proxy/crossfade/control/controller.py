@@ -45,7 +45,7 @@ from crossfade.control.retraining import Retrainings
 from crossfade.control.ripening import Ripening
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.saving import Saving
-from crossfade.control.seam import Seam
+from crossfade.control.seam import Seam, loop_lag
 from crossfade.control.seen import Meant, Seen, require
 from crossfade.control.served_clock import advance
 from crossfade.control.split_request import requested_weights
@@ -56,8 +56,6 @@ from crossfade.control.views import RolloutView, RouteView, StatusChange, Verb
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.rollout.move import Move
-from crossfade.stats.counts import Counts
-from crossfade.stats.window import ANY_VERSION
 
 T = TypeVar("T")
 
@@ -115,11 +113,12 @@ class Controller:
         served = self.read_clock(now)
         counts = self.seam.take()
         self.prediction_writer.take(self.seam.take_logged(), now)
-        self._count(counts, served)
-        self._take_lag_and_readings(served)
-        self._gather(counts, served)
+        self.state.count(counts)
+        self.state.take_readings(self.readings(served), loop_lag(self.seam.workers()))
+        self.state.gather(counts)
         self.ripening.look()
-        self._look_at_mirrors(counts, now)
+        for silent, text in self.state.mirror_watch.look(self.state.routes.values(), counts, served):
+            self.feed.warn(now, "mirror", text, silent)
         self.advising.look(now)
         self.drift.look(now)
         self.health.look(now)
@@ -146,31 +145,6 @@ class Controller:
             state.gap = gap
             self.feed.warn(now, "clock", str(gap))
         return state.served
-
-    def _count(self, counts: Counts, served: float) -> None:
-        """Into the totals (over all ledger versions, whose number has no limit) and the window."""
-        cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
-        self.state.totals.add(replace(counts, cells=cells))
-        self.state.window.add(counts.cells, served)
-
-    def _take_lag_and_readings(self, served: float) -> None:
-        """A reading from before a gap is older than served time says, so it is not used."""
-        lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
-        since = self.state.counts_since
-        readings = {query: found for query, found in self.readings(served).items() if found.at >= since}
-        for _, rollout in self.state.rollouts():
-            rollout.set_lag(lag)
-            rollout.set_readings(readings)
-
-    def _gather(self, counts: Counts, served: float) -> None:
-        cells = counts.by_route()
-        for route in self.state.routes.values():
-            route.gather(cells.get(route.name, ()), served, counts.waiting.get(route.name, {}))
-
-    def _look_at_mirrors(self, counts: Counts, now: float) -> None:
-        state = self.state
-        for route, text in state.mirror_watch.look(state.routes.values(), counts, state.served):
-            self.feed.warn(now, "mirror", text, route)
 
     def _retrain_on(self, found: DriftAlarm) -> None:
         self.retrain.trigger(found.route, found.alarm.kind, msgspec.to_builtins(found.alarm))

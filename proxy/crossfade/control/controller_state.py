@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from msgspec import structs
+
 from crossfade.config.backend import TimeoutConfig
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
@@ -18,12 +20,13 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.control.store import Endpoints
+from crossfade.rollout.external import Reading
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.pending import HORIZON
 from crossfade.routing.snapshot import OWN, endpoint_of
-from crossfade.stats.counts import Cell, CountsTable
+from crossfade.stats.counts import Cell, Counts, CountsTable
 from crossfade.stats.histogram import Histogram
-from crossfade.stats.window import Window
+from crossfade.stats.window import ANY_VERSION, Window
 
 _NONE = Endpoints()
 
@@ -128,6 +131,25 @@ class ControllerState:
         self.config = replace(self.config, stamps=stamps)
         if error and self.last_reload_error == error:
             self.config_ok, self.last_reload_error = True, ""
+
+    def count(self, counts: Counts) -> None:
+        """Into the totals (over all ledger versions, whose number has no limit) and the window."""
+        cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
+        self.totals.add(structs.replace(counts, cells=cells))
+        self.window.add(counts.cells, self.served)
+
+    def gather(self, counts: Counts) -> None:
+        """Into the evidence of the routes."""
+        cells = counts.by_route()
+        for route in self.routes.values():
+            route.gather(cells.get(route.name, ()), self.served, counts.waiting.get(route.name, {}))
+
+    def take_readings(self, readings: Mapping[str, Reading], lag: float) -> None:
+        """`readings`: of `prometheus` checks. One from before a gap is older than served time says, so it is not used."""
+        usable = {query: found for query, found in readings.items() if found.at >= self.counts_since}
+        for _, rollout in self.rollouts():
+            rollout.set_lag(lag)
+            rollout.set_readings(usable)
 
     @property
     def held(self) -> Held:

@@ -65,6 +65,11 @@ class WorkerStatus(msgspec.Struct):
     in_flight_at: dict[str, dict[str, int]] = {}
 
 
+def loop_lag(workers: Iterable[WorkerStatus]) -> float:
+    """The largest, in seconds."""
+    return max((worker.loop_lag for worker in workers if worker.up), default=0.0)
+
+
 class Seam(Protocol):
     observations: LatestObservations
     comparisons: Comparisons
