@@ -98,7 +98,16 @@ def test_what_is_no_request_is_refused(words: tuple[str, ...]) -> None:
 )
 def test_a_url_is_read_as_curl_reads_it(url: str, host: list[str] | None, target: str) -> None:
     request = asked(url)
-    assert (request["headers"].get("Host"), request["target"]) == (host, target)
+    assert (request["headers"].get("Host"), request["target"], request["tls"]) == (host, target, False)
+
+
+def test_https_is_a_request_over_tls() -> None:
+    request = asked("HTTPS://model.test/predict", "-H", "Host: other.test")
+    assert (request["headers"], request["target"], request["tls"]) == (
+        {"Host": ["other.test"]},
+        "/predict",
+        True,
+    )
 
 
 @pytest.fixture

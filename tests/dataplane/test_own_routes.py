@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crossfade.routing.ledger import BUCKETS, Ledger
-from crossfade.routing.snapshot import OWN, Match, OwnAnswer, Rate, Route, Sticky
+from crossfade.routing.snapshot import OWN, Cors, Match, OwnAnswer, Rate, Route, Sticky
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.wire import Message, get, post
 
@@ -149,3 +149,45 @@ async def test_slashes_that_are_kept_lead_to_no_other_host(harness: Harness):
     client = await harness.client()
     await client.send(get("/v2///evil.example/x"))
     assert (await client.answer()).field("location") == b"/evil.example/x"
+
+
+HTTPS = [b"X-Forwarded-For: 203.0.113.7", b"X-Forwarded-Proto: https"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "fields", "leads_elsewhere"),
+    [
+        (OwnAnswer(308, scheme="https"), "/x", [], True),
+        (OwnAnswer(308, scheme="https"), "/x", HTTPS, False),
+        (OwnAnswer(308, scheme="https"), "/%78?a", HTTPS, False),
+        (OwnAnswer(308, scheme="http"), "/x", [], False),
+        (OwnAnswer(308, scheme="https", host="models"), "/x", HTTPS, False),
+        (OwnAnswer(308, scheme="https", host="models"), "/x", [], True),
+        (OwnAnswer(308, host="Models"), "/x", HTTPS, False),
+        (OwnAnswer(308, host="other"), "/x", [], True),
+        (OwnAnswer(308, scheme="https", path="/y"), "/x", HTTPS, True),
+        (OwnAnswer(308, scheme="https", path="/x"), "/x?a", HTTPS, False),
+    ],
+)
+async def test_a_redirect_leaves_a_request_that_is_where_it_leads_to_the_next_route(
+    harness: Harness, answer: OwnAnswer, asked: str, fields: list[bytes], leads_elsewhere: bool
+):
+    """A client would follow it for ever."""
+    harness.backend("v2")
+    for match in (Match(), Match(path="/x")):
+        harness.use(own(answer, match=match), route("v2", name="next"), trusted_proxies=("127.0.0.1/32",))
+        client = await harness.client()
+        await client.send(get(asked, fields))
+        assert (await client.answer()).status == (308 if leads_elsewhere else 200)
+
+
+async def test_a_preflight_of_the_next_route_is_answered_behind_a_redirect_to_https(harness: Harness):
+    harness.backend("v2")
+    to_https = own(OwnAnswer(308, scheme="https"))
+    cors = route("v2", name="next", cors=Cors(("*",), ("POST",)))
+    harness.use(to_https, cors, trusted_proxies=("127.0.0.1/32",))
+    client = await harness.client()
+    fields = [b"Origin: https://a.example", b"Access-Control-Request-Method: POST"]
+    for more, status in (([], 308), (HTTPS, 204)):
+        await client.send(get("/x", [*fields, *more]).replace(b"GET", b"OPTIONS", 1))
+        assert (await client.answer()).status == status

@@ -196,3 +196,14 @@ def test_a_key_behind_the_part_of_the_body_that_is_read_is_refused_or_absent() -
     twice = long[:-1] + ', "customer": {"id": 43}}'
     repeated = explained(served(churn(inspect_limit=100_000)), body=twice)
     assert repeated.refused is not None and "twice" in repeated.refused.detail
+
+
+def test_a_redirect_that_leads_nowhere_else_says_so() -> None:
+    to_https = replace(route("https"), own_answer=OwnAnswer(308, scheme="https"))
+    held = served(to_https, churn())
+    assert explained(held).route == "https"
+    over_tls = explained(held, tls=True)
+    assert (over_tls.tested[0].why, over_tls.route) == ("the request is where it would be redirected to", "churn")
+    behind = replace(held, trusted_proxies=("10.0.0.0/8",))
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert explained(behind, client="10.0.0.1", headers=headers).route == "churn"

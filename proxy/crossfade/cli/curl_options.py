@@ -64,6 +64,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "headers": _headers({name: value for name, value in own.items() if value}, arguments.header),
         "body": "&".join(map(_data, arguments.data)),
         "client": arguments.client,
+        "tls": arguments.url.lower().startswith("https://"),
     }
 
 

@@ -157,6 +157,7 @@ class Downstream(ResponseWriter):
             named = forwarding_of_proxy(raw, self.address, self.secure, self.trusts)
             self.peer, self.about_peer, head.public_host = named
             head.fields += head.claims
+        head.forwarded = self.about_peer
         self.forwarded_lines = self.origin.lines_for(self.about_peer, head)
         return head
 

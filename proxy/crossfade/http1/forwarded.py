@@ -29,6 +29,7 @@ _NODE = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:[0-9]{1,5}|_[\w.-
 _ELEMENT_LIMIT = 1024  # bytes; a longer element ends the chain
 _CACHE_SIZE = 4096  # entries of each cache below
 _CACHED_HEAD_LIMIT = 2048  # bytes; the fields of longer heads are not cached
+HTTPS = b"X-Forwarded-Proto: https\r\n"  # in `Forwarding.lines` of a client that came over TLS
 _SCHEMES = frozenset({b"http", b"https"})
 
 

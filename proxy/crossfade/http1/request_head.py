@@ -63,6 +63,7 @@ class RequestHead:
     traced: bool
     override: bytes | None  # the override token, not verified (see routing.override)
     public_host: bytes | None  # the client's host, if a trusted proxy names one
+    forwarded: bytes  # what backends are told of the client, without its host; X-Forwarded-Proto is the client's scheme
     claims: tuple[Field, ...]  # those that only a trusted proxy may send (`lines.only_from_trusted`)
     known_block: bytes  # `block`, once it was asked for
     __slots__ = tuple(__annotations__)
@@ -76,7 +77,7 @@ class RequestHead:
         self.expects_continue = self.takes_trailers = self.traced = False
         self.nominees = NOTHING
         self.claims = ()
-        self.known_block = b""
+        self.known_block = self.forwarded = b""
 
     @property
     def method(self) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_proxy
+from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.request_head import RequestHead, parse_request
 from crossfade.routing.explanation import (
     AskedRequest,
@@ -57,8 +57,8 @@ class _Asked(NamedTuple):
 
 class _Request(NamedTuple):
     head: RequestHead
-    body: bytes
     client: bytes
+    body: bytes
 
 
 def explain(router: Router, asked: AskedRequest, rollouts: RolloutsBy, now: float) -> Explanation:
@@ -70,7 +70,7 @@ def explain(router: Router, asked: AskedRequest, rollouts: RolloutsBy, now: floa
     client = canonical(asked.client)
     out = Explanation(client.decode(), [])
     try:
-        request = _parsed(router.snapshot, raw, body, client)
+        request = _Request(*_parsed(router.snapshot, raw, client, asked.tls), body)
         out.client = request.client.decode()
         _route(router, request, out, _Asked(rollouts, now))
     except RequestRefused as refusal:
@@ -94,15 +94,18 @@ def _raw(asked: AskedRequest) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
 
 
-def _parsed(snapshot: Snapshot, raw: bytes, body: bytes, client: bytes) -> _Request:
+def _parsed(snapshot: Snapshot, raw: bytes, peer: bytes, secure: bool) -> tuple[RequestHead, bytes]:
+    """The head, and the client's address."""
     if len(raw) > snapshot.head_bytes:
         raise RequestRefused(Stage.LIMIT, "The head is too large.", 431)
     head = parse_request(raw, snapshot.head_count)
     trusted = TrustedProxies(snapshot.trusted_proxies)
-    if trusted.is_within(client):
-        client, _, head.public_host = forwarding_of_proxy(raw, client, False, trusted)
+    if trusted.is_within(peer):
+        client, head.forwarded, head.public_host = forwarding_of_proxy(raw, peer, secure, trusted)
         head.fields += head.claims
-    return _Request(head, body, client)
+        return head, client
+    head.forwarded = forwarding_of_client(peer, secure).lines
+    return head, peer
 
 
 def _route(router: Router, request: _Request, out: Explanation, context: _Asked) -> None:
@@ -157,15 +160,17 @@ def _tested(router: Router, request: _Request, content: Any, chosen: CompiledRou
         if route is chosen:
             out.append(RouteTest(route.name, ""))
             break
-        out.append(RouteTest(route.name, _first_broken(route.spec.match, head, path, content)))
+        out.append(RouteTest(route.name, _first_broken(route, head, path, content)))
     return out
 
 
-def _first_broken(match: Match, head: RequestHead, path: bytes, content: Any) -> str:
-    for said, single in _conditions(match):
+def _first_broken(route: CompiledRoute, head: RequestHead, path: bytes, content: Any) -> str:
+    for said, single in _conditions(route.spec.match):
         test = body_test(single)
         if not (head_test(single)(head, path) if test is None else test(content)):
             return said
+    if route.own_answer is not None and route.own_answer.leads_back(head):
+        return "the request is where it would be redirected to"
     return "an earlier route has the request"
 
 

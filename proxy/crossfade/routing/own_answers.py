@@ -10,6 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
+from crossfade.http1.forwarded import HTTPS
 from crossfade.http1.headers import without
 from crossfade.http1.request_head import RequestHead
 from crossfade.http1.response_head import ResponseHead
@@ -75,6 +76,19 @@ class CompiledAnswer:
         if not host:  # an HTTP/1.0 request does not have to say it
             return path + query
         return b"%b://%b%b%b" % (spec.scheme.encode("ascii"), host, path, query)
+
+    def leads_back(self, request: RequestHead) -> bool:
+        """Whether a redirect leads to the URL that was asked for: its route leaves such a request to the next one."""
+        spec = self.spec
+        if not self.redirects:
+            return False
+        if spec.scheme is not None and (spec.scheme == "https") != (HTTPS in request.forwarded):
+            return False
+        asked = request.public_host or request.host or b""
+        if spec.host is not None and spec.host.lower().encode("ascii") != asked.lower():
+            return False
+        keeps_path = spec.path is None and spec.prefix is None
+        return keeps_path or self.path(request) == request.start.path
 
     def path(self, request: RequestHead) -> bytes:
         spec, start = self.spec, request.start

@@ -150,8 +150,12 @@ class CompiledRoute:
         self.spec = spec
         self.visits: Visits | None = None
         self.only_candidate: tuple[CompiledRoute, ...] = (self,)
-        self.head_test = head_test(spec.match)
-        self.path_only = spec.match.path is not None and spec.match == Match(path=spec.match.path)
+        self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
+        self.head_test = self.route_test(spec.match)
+        redirects = self.own_answer is not None and self.own_answer.redirects
+        self.path_only = (
+            spec.match.path is not None and spec.match == Match(path=spec.match.path) and not redirects
+        )
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
         given = [sticky for sticky in spec.sticky if sticky.assigned is None]
@@ -188,7 +192,6 @@ class CompiledRoute:
         self.wants_body = prediction.wants_body or spec.inputs or spec.drift
         self.wants_head = prediction.wants_head or spec.drift
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
-        self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
         self.cors = CompiledCors(spec.cors) if spec.cors is not None else None
         self.answer_fields = answer_fields(spec, self.cors)  # None: answers pass as they are
 
@@ -197,7 +200,14 @@ class CompiledRoute:
         if match.methods and wanted not in [method.encode() for method in match.methods]:
             return False
         of_host = tuple(field for field in match.headers if field[0] == "host")
-        return head_test(msgspec.structs.replace(match, methods=(), headers=of_host))(head, path)
+        return self.route_test(msgspec.structs.replace(match, methods=(), headers=of_host))(head, path)
+
+    def route_test(self, match: Match) -> Callable[[RequestHead, bytes], bool]:
+        """The conditions on the head, and that a redirect of the route leads somewhere else."""
+        holds, answer = head_test(match), self.own_answer
+        if answer is None or not answer.redirects:
+            return holds
+        return lambda head, path: holds(head, path) and not answer.leads_back(head)
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: Draw) -> Assignment:
         """By the first key that is present and not empty, else by a draw from [0, 1)."""

@@ -14,13 +14,13 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
+from crossfade.http1.forwarded import HTTPS
 from crossfade.http1.request_head import RequestHead
 from crossfade.routing.assigned import Assigned
 
 ID_BYTES: Final = 12
 _VALUE: Final = re.compile(rb"([A-Za-z0-9_-]{16})\.([0-9a-f]{1,10})\.([A-Za-z0-9_-]{22})")
 _DOMAIN: Final = b"crossfade-visitor-1\n"  # signatures made for other purposes do not verify here
-_HTTPS: Final = b"X-Forwarded-Proto: https\r\n"
 
 
 class Visit:
@@ -90,7 +90,7 @@ class VisitorCookie:
         """The Set-Cookie field for this id. `forwarded`: the fields that say whether the client came over TLS."""
         signed = b"%b.%x" % (visitor, int(now))
         signature = self.signature(self.secrets[0], signed)
-        secure = self.secure == "true" or (self.secure == "auto" and _HTTPS in forwarded)
+        secure = self.secure == "true" or (self.secure == "auto" and HTTPS in forwarded)
         end = b"; Secure" if secure else b""
         return self.beginning + signed + b"." + signature + self.attributes + end
 
