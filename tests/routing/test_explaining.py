@@ -14,7 +14,17 @@ from crossfade.routing.explanation import AskedRequest, Explanation
 from crossfade.routing.ledger import BUCKETS, new_ledger, reweigh, salt_of
 from crossfade.routing.override import make_token
 from crossfade.routing.router import Router
-from crossfade.routing.snapshot import Backend, Endpoint, Match, Mirror, OwnAnswer, Route, Snapshot, Sticky
+from crossfade.routing.snapshot import (
+    Backend,
+    Endpoint,
+    Match,
+    Mirror,
+    OwnAnswer,
+    Rewrite,
+    Route,
+    Snapshot,
+    Sticky,
+)
 from tests.routing.requests import route, snapshot
 
 NOW = 1_700_000_000.0
@@ -169,7 +179,50 @@ def test_a_backend_without_an_endpoint_that_is_up_is_said() -> None:
 
 def test_mirrors_are_said() -> None:
     found = explained(served(churn(mirrors=(Mirror("v4", 2500),))))
-    assert [(copy.to, copy.share) for copy in found.mirrors] == [("v4", 0.25)]
+    assert [(copy.to, copy.share, copy.target) for copy in found.mirrors] == [("v4", 0.25, "/predict")]
+
+
+def test_what_the_model_is_asked_is_said() -> None:
+    held = served(
+        churn(match=Match(prefix="/models"), mirrors=(Mirror("v4", 1, request=Rewrite(replace="/copy")),))
+    )
+    v2 = replace(
+        backend("v2", Endpoint("h", 1, "h:1", base="/base"), Endpoint("h", 2, "h:2")),
+        request=Rewrite(prefix="/v2"),
+    )
+    found = explained(replace(held, backends={**held.backends, "v2": v2}), target="/models/a?b=c")
+    assert [choice.target for choice in found.endpoints] == ["/base/v2/a?b=c", "/v2/a?b=c", "/models/a?b=c"]
+    assert [copy.target for copy in found.mirrors] == ["/copy?b=c"]
+
+
+UP, DOWN, DRAINED = (
+    Endpoint("h", 1, "h:1"),
+    Endpoint("h", 1, "h:1", up=False),
+    Endpoint("h", 1, "h:1", weight=0),
+)
+
+
+@pytest.mark.parametrize(
+    ("of_v2", "of_v3", "said"),
+    [
+        (UP, DOWN, "has the whole route"),
+        (DOWN, None, "No endpoint of v2 is up now: they get requests as if they were, which is a panic."),
+        (DOWN, UP, "No endpoint of v2 is up now: v3 answers, as the fallback."),
+        (DOWN, DOWN, "No endpoint of v2 is up now: they get requests as if they were, which is a panic."),
+        (DOWN, DRAINED, "No endpoint of v2 is up now: they get requests as if they were, which is a panic."),
+        (DRAINED, UP, "No endpoint of v2 is up now: v3 answers, as the fallback."),
+        (DRAINED, DOWN, "No endpoint of v2 is up now: v3 answers, as the fallback."),
+        (DRAINED, DRAINED, "All endpoints of v2 are drained: the client gets a 503."),
+        (DRAINED, None, "All endpoints of v2 are drained: the client gets a 503."),
+    ],
+)
+def test_who_answers_while_no_endpoint_is_up_is_said(
+    of_v2: Endpoint, of_v3: Endpoint | None, said: str
+) -> None:
+    whole = new_ledger({"v2": BUCKETS}, b"s" * 16)
+    held = served(churn(ledger=whole, roles=("champion",), fallback=None if of_v3 is None else "v3"))
+    backends = {**held.backends, "v2": backend("v2", of_v2), "v3": backend("v3", of_v3 or UP)}
+    assert said in explained(replace(held, backends=backends)).because[-1]
 
 
 def test_a_route_that_answers_itself_says_its_status() -> None:
@@ -203,7 +256,10 @@ def test_a_redirect_that_leads_nowhere_else_says_so() -> None:
     held = served(to_https, churn())
     assert explained(held).route == "https"
     over_tls = explained(held, tls=True)
-    assert (over_tls.tested[0].why, over_tls.route) == ("the request is where it would be redirected to", "churn")
+    assert (over_tls.tested[0].why, over_tls.route) == (
+        "the request is where it would be redirected to",
+        "churn",
+    )
     behind = replace(held, trusted_proxies=("10.0.0.0/8",))
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     assert explained(behind, client="10.0.0.1", headers=headers).route == "churn"

@@ -57,9 +57,11 @@ def _show(found: Value) -> None:
     if not found["backend"] and found["chances"]:
         print_text("chances: " + ", ".join(f"{name} {percent(p)}" for name, p in found["chances"].items()))
     for endpoint in found["endpoints"]:
-        print_text(f"endpoint {endpoint['url']}: {endpoint['state']}")
+        print_text(f"endpoint {endpoint['url']}: {endpoint['state']}, is asked {endpoint['target']}")
     for copy in found["mirrors"]:
-        print_text(f"{percent(copy['share'])} of the requests are copied to {copy['to']}")
+        print_text(
+            f"{percent(copy['share'])} of the requests are copied to {copy['to']}, which is asked {copy['target']}"
+        )
     if found["fallback"]:
         print_text(f"fallback: {found['fallback']}")
     for move in found["moves"]:

@@ -29,8 +29,9 @@ from crossfade.routing.key import decode_json, key_source
 from crossfade.routing.ledger import BUCKETS, Ledger, hash_of, reweigh
 from crossfade.routing.match import body_test, head_test
 from crossfade.routing.path_values import tree_of
+from crossfade.routing.rewriting import rewriting_of
 from crossfade.routing.router import CompiledRoute, Router, matching, need_body
-from crossfade.routing.snapshot import TESTER, Backend, Match, Snapshot, Sticky
+from crossfade.routing.snapshot import TESTER, Backend, Endpoint, Match, Rewrite, Snapshot, Sticky
 from crossfade.scale import WHOLE
 
 DECODED: Final = 65_536  # bytes of a body that is decoded whole; a longer one is scanned, as `inspect` allows
@@ -211,7 +212,10 @@ def _assign(
     assignment = route.assign(head, content, request.client, _no_draw)
     out.ledger_version = ledger.version
     out.fallback = spec.fallback
-    out.mirrors = [Copy(mirror.to, mirror.sample / WHOLE) for mirror in spec.mirrors]
+    for mirror in spec.mirrors:
+        to = snapshot.backends[mirror.to]
+        target = _target(mirror.request or to.request, to.endpoints[0], route, head)
+        out.mirrors.append(Copy(mirror.to, mirror.sample / WHOLE, target))
     roles = dict(zip(ledger.backends, spec.roles, strict=True))
     if assignment.assigned.role == TESTER:
         out.how, out.backend, out.role = "override", assignment.assigned.backend, TESTER
@@ -224,10 +228,27 @@ def _assign(
             _by_key(out, route, key, context.rollouts.get(spec.name, ()))
             out.role = roles[str(out.backend)]
     chosen = [out.backend] if out.backend is not None else list(out.chances)
-    out.endpoints = [choice for name in chosen for choice in _endpoints(snapshot.backends[name])]
-    if out.backend is not None and all(choice.state != "up" for choice in out.endpoints):
-        instead = f"{out.fallback} answers, as the fallback" if out.fallback else "the client gets a 503"
-        out.because.append(f"No endpoint of {out.backend} is up now: {instead}.")
+    out.endpoints = [choice for name in chosen for choice in _endpoints(snapshot.backends[name], route, head)]
+    if out.backend is not None and (said := _without_endpoint(snapshot, out.backend, out.fallback)):
+        out.because.append(said)
+
+
+def _without_endpoint(snapshot: Snapshot, name: str, fallback: str | None) -> str:
+    """Who answers where no endpoint is up; empty while one is. In a panic those that are down are asked, unless the fallback is up."""
+    backend, other = snapshot.backends[name], None if fallback is None else snapshot.backends[fallback]
+    if _has(backend, up=True):
+        return ""
+    in_panic = _has(backend)
+    if other is not None and _has(other, up=in_panic):
+        return f"No endpoint of {name} is up now: {fallback} answers, as the fallback."
+    if in_panic:
+        return f"No endpoint of {name} is up now: they get requests as if they were, which is a panic."
+    return f"All endpoints of {name} are drained: the client gets a 503."
+
+
+def _has(backend: Backend, up: bool = False) -> bool:
+    """Whether it has an endpoint that is not drained; `up`: and that is up."""
+    return any(endpoint.weight and (endpoint.up or not up) for endpoint in backend.endpoints)
 
 
 def _no_draw() -> float:
@@ -327,7 +348,14 @@ def _least_shift(ledger: Ledger, pair: tuple[str, str], bucket: int, salt: bytes
     return high
 
 
-def _endpoints(backend: Backend) -> Iterator[EndpointChoice]:
+def _endpoints(backend: Backend, route: CompiledRoute, head: RequestHead) -> Iterator[EndpointChoice]:
     for endpoint in backend.endpoints:
         state = "drained" if endpoint.weight == 0 else "up" if endpoint.up else "down"
-        yield EndpointChoice(endpoint.url or endpoint.name, state, endpoint.weight)
+        target = _target(backend.request, endpoint, route, head)
+        yield EndpointChoice(endpoint.url or endpoint.name, state, endpoint.weight, target)
+
+
+def _target(spec: Rewrite | None, endpoint: Endpoint, route: CompiledRoute, head: RequestHead) -> str:
+    rewriting = rewriting_of(spec, endpoint, None)
+    line = head.start.request_line if rewriting is None else rewriting.request_line(head.start, route.matched)
+    return line.split(b" ")[1].decode()

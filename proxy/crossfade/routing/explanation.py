@@ -6,13 +6,17 @@ import msgspec
 
 
 class AskedRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request as a client would send it. `target`: path and query, or a whole URL. `client`: the address that it comes from."""
+    """A request as a client would send it. `target`: path and query, or a whole URL. `client`: the address that it comes from.
+
+    `tls`: whether it comes over TLS.
+    """
 
     target: str
     method: str = "GET"
     headers: dict[str, str | list[str]] = {}
     body: str = ""
     client: str = "127.0.0.1"
+    tls: bool = False
 
 
 class RouteTest(msgspec.Struct):
@@ -41,18 +45,22 @@ class KeyMove(msgspec.Struct):
 
 
 class EndpointChoice(msgspec.Struct):
-    """`state`: up, down or drained. Only those that are up get requests, by their weight and what is in flight there."""
+    """`state`: up, down or drained, which one with weight 0 in the file counts as. Only those that are up get requests, by their
+    weight and what is in flight there; in a panic those that are down. `target`: path and query that the model is asked.
+    """
 
     url: str
     state: str
     weight: int
+    target: str
 
 
 class Copy(msgspec.Struct):
-    """A mirror of the request: `share` of the requests are copied to backend `to`."""
+    """A mirror of the request: `share` of the requests are copied to backend `to`. `target`: path and query that its first endpoint is asked."""
 
     to: str
     share: float
+    target: str
 
 
 class Refusal(msgspec.Struct):

@@ -50,6 +50,12 @@ def paths_of(spec: Route) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(name.split(".")) for name in names)
 
 
+def is_by_path_alone(spec: Route) -> bool:
+    """Whether nothing but an exact path decides; a redirect also asks where it leads to."""
+    redirects = spec.own_answer is not None and spec.own_answer.redirects
+    return spec.match.path is not None and spec.match == Match(path=spec.match.path) and not redirects
+
+
 class AssignedBackend:
     """A backend that a route can assign, with its role. Outcomes are counted under `cell_of` their start.
 
@@ -152,10 +158,7 @@ class CompiledRoute:
         self.only_candidate: tuple[CompiledRoute, ...] = (self,)
         self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
         self.head_test = self.route_test(spec.match)
-        redirects = self.own_answer is not None and self.own_answer.redirects
-        self.path_only = (
-            spec.match.path is not None and spec.match == Match(path=spec.match.path) and not redirects
-        )
+        self.path_only = is_by_path_alone(spec)
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
         given = [sticky for sticky in spec.sticky if sticky.assigned is None]
