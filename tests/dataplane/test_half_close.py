@@ -195,6 +195,41 @@ async def test_a_half_close_inside_an_inspected_upload_sends_no_request(harness:
     assert harness.backends["v2"].conversations == []
 
 
+@pytest.mark.parametrize(
+    "head, parts",
+    [
+        (b"Content-Length: 4", (b"ha", b"lf")),
+        (b"Transfer-Encoding: chunked", (b"2\r\nha\r\n", b"2\r\nlf\r\n0\r\n\r\n")),
+    ],
+    ids=["length", "chunked"],
+)
+async def test_a_client_that_stops_its_upload_for_an_early_answer_gets_all_of_it(
+    harness: Harness, head: bytes, parts: tuple[bytes, bytes]
+) -> None:
+    half_closed = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.until(b"begins")
+        await conversation.send(b"HTTP/1.1 413 Content Too Large\r\n" + head + b"\r\n\r\n" + parts[0])
+        await half_closed.wait()
+        await conversation.send(parts[1])
+        await conversation.watch()
+
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nbegins")
+    answer = await client.head()
+    client.half_close()
+    await half_close_seen(harness)
+    half_closed.set()
+    await client.body(answer)
+    assert (answer.status, answer.body) == (413, b"half")
+    assert await client.rest() == (b"", "closed")
+    cell = await harness.cell("v2")
+    assert (cell.codes, cell.abandoned, cell.failures) == ({413: 1}, 0, {})
+
+
 async def test_a_half_close_by_an_http_1_0_client_cancels_the_request(harness: Harness) -> None:
     """The proxy cannot probe: a server must not send a 1xx to an HTTP/1.0 client (RFC 9110 section 15.2)."""
     backend = harness.backend("v2", silent)

@@ -350,10 +350,14 @@ class Downstream(ResponseWriter):
             return self.caught_up().eof_received()
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        if self.reader is not None or not half_close.probe(self, self.exchange, self.recode):
+        is_answered = self.exchange is not None and self.exchange.answer is not None
+        if (self.reader is not None and not is_answered) or not half_close.probe(
+            self, self.exchange, self.recode
+        ):
             self.abort()
             return False
         self.half_closed = True
+        self.reader = None  # the rest of the upload that is already answered never comes
         if self.exchange is None and self.writable:
             self.read_pipelined()
         half_close.watch_for_reset(self, self.plane.loop)

@@ -6,7 +6,8 @@ The system of a client that left answers them with a reset.
 
 | when the FIN comes                  |                                                       |
 |-------------------------------------|-------------------------------------------------------|
-| before the request is complete      | it left: half an upload is no request                 |
+| before the request is complete, and |                                                       |
+| its answer has not begun            | it left: half an upload is no request                 |
 | before the answer, HTTP/1.1         | probe: `100 Continue` (RFC 9110 section 15.2.1)       |
 | before the answer, HTTP/1.0         | it left: it knows no 1xx, so there is no probe        |
 | in a chunked answer                 | probe: `0`, a leading zero of the next chunk size     |
