@@ -19,6 +19,7 @@ _TIMES = ("watch", "warm_up", "max_step_time")
 _PLAIN = ("strategy", "champion", "on_undecided", "alpha", "advance_early")
 
 _FORMER_INSPECT = 65_536  # bytes
+_LONGEST = 400  # characters; a body of `respond` may have 64 KiB
 
 
 def split_words(weights: dict[str, int]) -> str:
@@ -36,7 +37,7 @@ def route_edits(before: Applied, after: Applied, begun: Collection[str] = ()) ->
         if name in before.versions and name not in begun and before.versions[name] != version
     ]
     out += [f"restart of {name}: yes → no" for name in before.restarted if name not in after.restarted]
-    return out + list(_setting_edits(_with_new_keys(before.settings, after.settings), after.settings))
+    return out + list(setting_edits(_with_new_keys(before.settings, after.settings), after.settings))
 
 
 @cache
@@ -82,15 +83,17 @@ def _sources(prediction: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """`before`, `after`: settings as JSON values, a secret as a digest. As `limits.body: none → 1000`."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys((*before, *after)):
-            yield from _setting_edits(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+            yield from setting_edits(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     elif path == "mirror" and before != after:
         yield from _mirror_edits(before, after)
     elif before != after:
-        secret = "sha256:" in f"{before}{after}"
-        yield f"{path}: changed" if secret else f"{path}: {_shown(before)} → {_shown(after)}"
+        said = f"{_shown(before)} → {_shown(after)}"
+        is_secret = "sha256:" in f"{before}{after}"
+        yield f"{path}: changed" if is_secret or len(said) > _LONGEST or "\n" in said else f"{path}: {said}"
 
 
 def _mirror_edits(before: list[Any], after: list[Any]) -> Iterator[str]:
@@ -99,7 +102,7 @@ def _mirror_edits(before: list[Any], after: list[Any]) -> Iterator[str]:
         yield f"mirror: {_shown(former)} → {_shown(present)}"
     for mirror in after:
         same = next((each for each in before if each["to"] == mirror["to"]), mirror)
-        yield from _setting_edits(same, mirror, f"mirror to {mirror['to']}")
+        yield from setting_edits(same, mirror, f"mirror to {mirror['to']}")
 
 
 def _shown(value: Any) -> str:
@@ -132,7 +135,7 @@ def backend_edits(before: Config, after: Config) -> list[str]:
             elsewhere = {"endpoints", "version"}
             was = settings_of(former, elsewhere, before.from_variables)
             now = settings_of(backend, elsewhere, after.from_variables)
-            words += _setting_edits(was, now)
+            words += setting_edits(was, now)
             out += [f"backend {name}: {word}" for word in words]
     return out
 

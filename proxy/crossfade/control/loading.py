@@ -17,6 +17,7 @@ from crossfade.control.change import Cause, draft_of, opened
 from crossfade.control.config_views import LoadedChange
 from crossfade.control.edits import backend_edits
 from crossfade.control.journal_entry import Entry
+from crossfade.control.proxy_edits import proxy_edits
 from crossfade.control.refusal import Refused
 from crossfade.control.route_edit import RETURN, PlannedDecision, RouteEdit
 from crossfade.control.route_record import EvidenceBy, RouteRecord
@@ -80,11 +81,12 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: s
 
 def loaded_changes(before: Config | None, after: Config, reconciled: Reconciled) -> list[LoadedChange]:
     """What a load does, for the operator. `before`: the configuration in use, None at a start."""
-    words = backend_edits(before, after) if before else []
+    changes = []
+    if before is not None:
+        changes += [LoadedChange(None, "proxy", word) for word in proxy_edits(before, after)]
+        changes += [LoadedChange(None, "backend", word) for word in backend_edits(before, after)]
     drafts = [entry.draft for entry in reconciled.entries]
-    return [LoadedChange(None, "backend", word) for word in words] + [
-        LoadedChange(draft.route, draft.action, draft.reason) for draft in drafts
-    ]
+    return changes + [LoadedChange(draft.route, draft.action, draft.reason) for draft in drafts]
 
 
 def _record_for(

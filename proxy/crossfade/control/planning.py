@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from crossfade.config.load import Loaded
-from crossfade.config.model import Config
 from crossfade.control.change_preview import Moved, moved_between, shares
 from crossfade.control.config_views import LoadedChange
 from crossfade.control.explaining import state_by_file
@@ -85,7 +84,6 @@ def plan_load(old: Loaded, new: Loaded) -> PlannedLoad:
         return PlannedLoad(str(error), [], [])
     changes = loaded_changes(old.config, new.config, after.reconciled)
     general = [change.reason for change in changes if change.route is None]
-    general += _order_change(old.config, new.config)
     came_from = after.reconciled.came_from
     routes = [
         _route(name, before.routes.get(came_from.get(name) or name), after.routes.get(name), changes)
@@ -156,16 +154,3 @@ def _rollouts(route: RouteRuntime) -> Iterator[PlannedRollout]:
             for step in state.steps
         ]
         yield PlannedRollout(state.champion, state.challenger, steps)
-
-
-def _order_change(old: Config, new: Config) -> list[str]:
-    """The first route that matches gets a request, so their order is a change too."""
-    names = [route.name for route in new.routes]
-    was = [route.name for route in old.routes if route.name in names]
-    known = {route.name for route in old.routes}
-    now = [name for name in names if name in known]
-    if was == now:
-        return []
-    return [
-        f"the order of the routes: {', '.join(was)} → {', '.join(now)}; the first that matches gets a request"
-    ]
