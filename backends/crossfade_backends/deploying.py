@@ -276,13 +276,8 @@ def uses(status: Mapping[str, Any], backend: str) -> Iterator[str]:
     for rollout in status["rollouts"]:
         if rollout["phase"] in RUNNING and backend in (rollout["champion"], rollout["challenger"]):
             yield f"the rollout of route {rollout['route']} runs"
-        if rollout["phase"] == "promoted" and rollout["champion"] == backend and not _is_over(rollout):
+        if rollout["watched"] and rollout["champion"] == backend:
             yield f"route {rollout['route']} is watched, and may go back to it"
-
-
-def _is_over(rollout: Mapping[str, Any]) -> bool:
-    waits: str = rollout["waiting_for"]
-    return waits.startswith("nothing")
 
 
 def _stop(place: Place, folder: Path) -> None:

@@ -46,6 +46,7 @@ async def test_the_former_champion_keeps_the_holdback_until_the_watch_ends():
     harness = await promoted()
     assert (harness.weights, harness.rollout.weight) == (AFTER, 0.98)
     assert harness.rollout.waiting_for == "the end of the watch in 1m; v2 keeps 2% until then"
+    assert harness.views.rollout("churn", harness.now).watched
     assert harness.views.route("churn").champion == "v3"
     await harness.run(59, 2000)
     assert harness.weights == AFTER
@@ -53,6 +54,7 @@ async def test_the_former_champion_keeps_the_holdback_until_the_watch_ends():
     assert harness.weights == ONLY_V3
     last = (await harness.decisions())[-1]
     assert (last.action, last.actor) == ("watch_ended", "loop")
+    assert not harness.views.rollout("churn", harness.now).watched
     assert last.reason == "the watch ended without a FAIL: v3 gets the 2% that v2 kept"
     assert (last.from_["weight"], last.to["weight"]) == (0.98, 1.0)
     assert harness.rollout.waiting_for == "nothing: the rollout is complete"

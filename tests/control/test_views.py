@@ -116,7 +116,7 @@ async def test_a_rollout():
         0,
         0.05,
     )
-    assert (view["elapsed"], view["waiting_for"]) == (7.0, "3s of the hold of 10s")
+    assert (view["elapsed"], view["waiting_for"], view["watched"]) == (7.0, "3s of the hold of 10s", False)
     assert [v["check"] for v in view["verdicts"]] == [
         "error_rate <= 5%",
         "error_rate <= champion + 2%",

@@ -302,6 +302,7 @@ def _rollout_view(
         elapsed=elapsed,
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         no_way_back=state.no_way_back,
+        watched=state.phase is Phase.PROMOTED and state.watch_until is not None,
         verdicts=verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
         recommendation=recommendation_view(rollout, at.served, _horizon(route)),
     )

@@ -181,6 +181,7 @@ class RecommendationView(msgspec.Struct):
 
 class RolloutView(msgspec.Struct):
     """`weight`: the challenger's fraction now. `since`: wall time at which the step began; `elapsed`: seconds served since.
+    `watched`: promoted, and the traffic may still go back.
 
     `not_durable`: in the answer to a command that is in force and not in the journal yet, where it is kept. `recommendation`: where the
     plan names a number to go by, and the challenger is on trial.
@@ -198,6 +199,7 @@ class RolloutView(msgspec.Struct):
     elapsed: float
     waiting_for: str
     no_way_back: bool
+    watched: bool
     verdicts: list[VerdictView]
     not_durable: str = ""
     recommendation: RecommendationView | None = None
