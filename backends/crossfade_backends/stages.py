@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+from crossfade_backends.locks import locked_folder
 from crossfade_backends.recipes import MODEL_NAME
 from crossfade_backends.registry import (
     NAME,
@@ -43,17 +44,23 @@ def in_stage(metadata: Metadata, stage: Stage, by: str) -> Metadata:
 
 def move(root: Path, name: str, version: str, stage: Stage, by: str = "") -> Metadata:
     """To the stage that it has already: changes nothing. Raises RegistryError for a move that is not in NEXT."""
-    metadata = read_metadata(root, name, version)
+    read_metadata(root, name, version)  # before its folder is locked: raises where it is none
+    with locked_folder(root / name):
+        return _move(root, read_metadata(root, name, version), stage, by)
+
+
+def _move(root: Path, metadata: Metadata, stage: Stage, by: str) -> Metadata:
+    """Nobody else moves or tags versions of the model meanwhile, and the proxy promotes none."""
     if metadata.stage == stage:
         return metadata
     if stage not in NEXT[metadata.stage]:
         allowed = " or ".join(NEXT[metadata.stage])
-        path = version_directory(root, name, version)
+        path = version_directory(root, metadata.name, metadata.version)
         raise RegistryError(
             path, f"is in the stage {metadata.stage}, which is followed by {allowed}, not by {stage}"
         )
     if stage == "production":
-        for other in versions_of(root, name):
+        for other in versions_of(root, metadata.name):
             if other.stage == "production":
                 write_metadata(root, in_stage(other, "archived", by))
     moved = in_stage(metadata, stage, by)
@@ -88,10 +95,12 @@ def user() -> str:
 
 def tag(root: Path, name: str, version: str, **tags: str) -> Metadata:
     """Adds tags, or replaces them."""
-    metadata = read_metadata(root, name, version)
-    tagged = metadata.model_copy(update={"tags": metadata.tags | tags})
-    write_metadata(root, tagged)
-    return tagged
+    read_metadata(root, name, version)  # raises where it is none
+    with locked_folder(root / name):
+        metadata = read_metadata(root, name, version)
+        tagged = metadata.model_copy(update={"tags": metadata.tags | tags})
+        write_metadata(root, tagged)
+        return tagged
 
 
 def _line(metadata: Metadata) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from crossfade_backends.locks import locked_folder
 from crossfade_backends.registry import RegistryError, Stage, load_model, read_metadata, write_metadata
 from crossfade_backends.stages import NEXT, main, move, tag
 
@@ -48,6 +51,23 @@ def test_tags_are_added_and_replaced(root: Path):
     tag(root, "churn", "v2", endpoint="http://a", order="1")
     assert tag(root, "churn", "v2", endpoint="http://b").tags == {"endpoint": "http://b", "order": "1"}
     assert read_metadata(root, "churn", "v2").tags["endpoint"] == "http://b"
+
+
+@pytest.mark.parametrize(
+    "act", [lambda root: move(root, "churn", "v2", "staging"), lambda root: tag(root, "churn", "v2", a="1")]
+)
+def test_who_changes_a_version_waits_for_who_changes_it_now(root: Path, act: Callable[[Path], object]):
+    with ThreadPoolExecutor(1) as thread:
+        with locked_folder(root / "churn"):
+            acting = thread.submit(act, root)
+            with pytest.raises(TimeoutError):
+                acting.result(0.2)
+            metadata = read_metadata(root, "churn", "v2")
+            write_metadata(root, metadata.model_copy(update={"tags": {"owner": "ann"}}))
+        acting.result(60)
+    changed = read_metadata(root, "churn", "v2")
+    assert changed.tags["owner"] == "ann"
+    assert changed.stage == "staging" or changed.tags["a"] == "1"
 
 
 def test_the_command_shows_and_moves(root: Path, capsys: pytest.CaptureFixture[str]):

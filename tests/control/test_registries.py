@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from crossfade.config.registry import RegisteredVersion, RegistryConfig
+from crossfade.control import registries
 from crossfade.control.registries import FolderRegistry, Found, MlflowRegistry, RegistryError, registry_of
 
 
@@ -58,6 +62,39 @@ async def test_another_champion_archives_the_one_before_and_back(tmp_path: Path)
     with pytest.raises(RegistryError, match=r"v7/metadata\.json cannot be read"):
         await registry.put_in_charge(RegisteredVersion("churn", "v7"))
     assert stages(tmp_path) == {"v2": "production", "v3": "archived"}
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """As a user's command has it while it moves or tags a version."""
+    descriptor = os.open(root / "churn", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def test_a_promote_waits_for_who_moves_or_tags_a_version(tmp_path: Path) -> None:
+    write(tmp_path, "v3", "staging")
+    with locked(tmp_path):
+        promoting = asyncio.create_task(
+            FolderRegistry(tmp_path).put_in_charge(RegisteredVersion("churn", "v3"))
+        )
+        await asyncio.sleep(0.1)
+        assert (promoting.done(), stages(tmp_path)) == (False, {"v3": "staging"})
+        write(tmp_path, "v3", "staging", owner="ann")
+    assert await promoting
+    kept = json.loads((tmp_path / "churn" / "v3" / "metadata.json").read_text())
+    assert (kept["stage"], kept["tags"]) == ("production", {"owner": "ann"})
+
+
+async def test_a_promote_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registries, "TIMEOUT", 0.05)
+    write(tmp_path, "v3", "staging")
+    with locked(tmp_path), pytest.raises(RegistryError, match="churn is locked by another process"):
+        await FolderRegistry(tmp_path).put_in_charge(RegisteredVersion("churn", "v3"))
+    assert stages(tmp_path) == {"v3": "staging"}
 
 
 async def test_a_history_of_stages_is_gone_on_with(tmp_path: Path) -> None:

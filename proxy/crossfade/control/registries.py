@@ -6,12 +6,15 @@ Rule: every failure is a RegistryError, whose text holds no password. Nothing wa
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -93,6 +96,10 @@ class FolderRegistry:
         return Found(model, name, endpoint if isinstance(endpoint, str) else "")
 
     def _put_in_charge(self, version: RegisteredVersion) -> bool:
+        with _locked(self.root / version.model):
+            return self._move_all(version)
+
+    def _move_all(self, version: RegisteredVersion) -> bool:
         wanted = self._read(version.model, version.version)
         others = [
             (name, metadata)
@@ -141,6 +148,33 @@ class FolderRegistry:
             staged.replace(path)
         except OSError as error:
             raise RegistryError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody moves or tags versions of the model meanwhile, as `crossfade_backends.stages` does. Raises RegistryError after TIMEOUT."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RegistryError(f"{folder} cannot be read: {error.strerror}") from None
+    try:
+        end = monotonic() + TIMEOUT
+        while not _has_lock(descriptor):
+            if monotonic() > end:
+                raise RegistryError(f"{folder} is locked by another process")
+            sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _has_lock(descriptor: int) -> bool:
+    """Without one where the disk has none (ENOLCK, ENOTSUP: some network disks)."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True
 
 
 def _moved(metadata: dict[str, Any], stage: str) -> dict[str, Any]:
