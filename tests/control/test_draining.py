@@ -249,3 +249,10 @@ async def test_a_drain_that_leaves_only_failing_endpoints_is_a_panic_that_the_lo
     caplog.clear()
     await harness.controller.drains.undrain("v3", FIRST, "alice")
     assert not harness.controller.state.in_panic("v3")
+
+
+async def test_the_log_says_which_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    harness = await started()
+    with caplog.at_level(logging.INFO):
+        await drain(harness)
+    assert f"v3 {FIRST}: drain by alice" in caplog.messages[-1]

@@ -94,7 +94,7 @@ class Feed:
         """Decisions that are in force, to subscribers and to the log."""
         for decision in decisions:
             level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
-            place = decision.route or decision.to["backend"]
+            place = decision.route or " ".join(str(decision.to[key]) for key in ("backend", "endpoint"))
             said = place, decision.action, decision.actor, decision.reason
             log.log(level, "%s: %s by %s: %s", *said, extra=_facts_of(decision))
             self.publish(decision)
