@@ -64,6 +64,12 @@ async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_a
     ("endpoint", "panic", "shown"),
     [
         ({"up": True, "ejected": "", "drained": False}, False, "up"),
+        ({"up": True, "ejected": "", "drained": False, "weight": 0}, False, "up, weight 0"),
+        (
+            {"up": True, "ejected": "", "drained": True, "weight": 0, "in_flight": 0},
+            False,
+            "drained, 0 in flight",
+        ),
         ({"up": False, "ejected": "", "drained": False}, False, "DOWN"),
         ({"up": False, "ejected": "", "drained": False}, True, "DOWN, panic"),
         ({"up": False, "ejected": "42 of 300", "drained": False}, False, "EJECTED: 42 of 300"),
@@ -78,7 +84,7 @@ async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_a
     ],
 )
 def test_the_state_of_an_endpoint_is_said(endpoint: Value, panic: bool, shown: str) -> None:
-    assert endpoint_state(endpoint, panic) == shown
+    assert endpoint_state({"weight": 1} | endpoint, panic) == shown
 
 
 @pytest.mark.parametrize("words", [("status",), ("why", "churn"), ("pause", "churn"), ("reload",)])

@@ -172,6 +172,9 @@ async def test_unknown_names_are_refused():
     await harness.load(PLAIN)
     with pytest.raises(UnknownName, match="no route is called none"):
         await harness.controller.command("none", Verb.PAUSE, "api:kim", harness.now)
+    await harness.load(PLAIN + "  - {name: away, match: {path: /away}, respond: {status: 503}}\n")
+    with pytest.raises(UnknownName, match="route away answers itself: it has no split"):
+        await harness.controller.command("away", Verb.PAUSE, "api:kim", harness.now)
     with pytest.raises(UnknownName, match="route churn has no rollout"):
         await harness.controller.command("churn", Verb.PAUSE, "api:kim", harness.now)
     with pytest.raises(UnknownName):

@@ -136,10 +136,10 @@ def show_endpoint(place: str, endpoint: Value) -> None:
 
 
 def endpoint_state(endpoint: Value, panic: bool) -> str:
-    """With what is in flight there if it gets no new requests: at 0 it can be stopped."""
+    """With why it gets no new requests, and what is in flight where it is drained: at 0 it can be stopped."""
     state = _state_by_probes(endpoint, panic)
     if not endpoint["drained"]:
-        return state
+        return state if endpoint["weight"] else f"{state}, weight 0"
     n = endpoint["in_flight"]
     left = "in flight not known yet" if n is None else f"{n} in flight"
     return f"drained, {left}" if state == "up" else f"drained, {left}; {state}"

@@ -168,7 +168,10 @@ class ControllerState:
     def route(self, name: str) -> RouteRuntime:
         found = self.routes.get(name)
         if found is None:
-            raise UnknownName(f"no route is called {name}")
+            routes = self.config.config.routes if self.started_with is not None else ()
+            own = any(route.name == name for route in routes)
+            said = f"route {name} answers itself: it has no split" if own else f"no route is called {name}"
+            raise UnknownName(said)
         return found
 
     def rollout(self, route: str, challenger: str | None) -> RolloutRuntime:
