@@ -47,6 +47,8 @@ def test_the_key_of_a_header(fields, expected):
         (b"a=1;sid=abc", b"abc"),
         (b"sid=a=b==", b"a=b=="),
         (b"sid=first; sid=second", b"first"),
+        (b"sid=; sid=second", b"second"),
+        (b"sid=", None),
         (b"xsid=1; sid2=2; SID=3", None),
         (b"sid", None),
         (b"a=sid=1", None),
@@ -68,6 +70,7 @@ def test_the_key_of_a_cookie(cookies, expected):
         (("Cookie: a=1; b=2", "Accept: */*", "cookie: c=3", "COOKIE: d=4; sid=u1; e=5"), b"u1"),
         (("Cookie: sid=first", "Cookie: sid=second"), b"first"),
         (("Cookie:", "Cookie: sid=u1"), b"u1"),
+        (("Cookie: sid=", "Cookie: sid=u1"), b"u1"),
         (("Cookie: x=1", "X-Cookie: sid=u1", "Cookie: y=2"), None),
     ],
 )

@@ -54,11 +54,12 @@ def key_source(sticky: Sticky) -> KeySource:
 
 
 def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:
+    """The first value that is not empty: a cookie of another path or domain may have been emptied."""
     if cookies is None:
         return None
     for pair in cookies.split(b";"):
-        key, equals, value = pair.strip(b" \t").partition(b"=")
-        if equals and key == name:
+        key, _, value = pair.strip(b" \t").partition(b"=")
+        if value and key == name:
             return value
     return None
 
