@@ -45,3 +45,8 @@ def p99_between(before: Load, after: Load) -> float | None:
         return None
     finite = [bound for bound in counted if bound != float("inf")]
     return next((bound for bound in finite if counted[bound] >= 0.99 * total), finite[-1] if finite else None)
+
+
+def goes_on(before: Load, after: Load) -> bool:
+    """Whether no count has fallen: the proxy was not started meanwhile, and has forgotten no route."""
+    return all(after.buckets[bound] >= count for bound, count in before.buckets.items())

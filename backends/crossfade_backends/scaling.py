@@ -12,7 +12,7 @@ from pathlib import Path
 from crossfade_backends.admin_client import AdminClient, ProxyError
 from crossfade_backends.autoscale import Reading, Target, decide
 from crossfade_backends.deployments import Replica, Wanted, change_wanted
-from crossfade_backends.proxy_load import Load, load_of, p99_between
+from crossfade_backends.proxy_load import Load, goes_on, load_of, p99_between
 
 READ_EVERY = 1.0  # seconds
 P99_OVER = 10.0  # seconds of answers that a p99 is of
@@ -53,6 +53,8 @@ class Scaling:
 
     def _read(self, page: str, backend: str, target: Target, now: float) -> None:
         load = load_of(page, backend)
+        if self.loads and not goes_on(self.loads[-1][1], load):
+            self.loads.clear()
         self.loads.append((now, load))
         while len(self.loads) > 2 and self.loads[1][0] <= now - P99_OVER:
             self.loads.popleft()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossfade_backends.admin_client import AdminClient
 from crossfade_backends.autoscale import Change, Reading, Target, decide, right_number
+from crossfade_backends.deployments import Replica, Routing, Wanted
 from crossfade_backends.proxy_load import Load, load_of, p99_between
+from crossfade_backends.scaling import Scaling
 
 loads = st.floats(0, 1000, allow_nan=False)
 targets = st.builds(
@@ -190,3 +194,28 @@ def test_p99_is_of_the_answers_between_two_readings(counts, p99):
         after.buckets[bound] = 7 + counts[bound]
     after.buckets[0.1] = 7 + counts[0.1]
     assert p99_between(before, after) == p99
+
+
+class Metrics(AdminClient):
+    """The proxy's page, with these answers since its start by their upper bound."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.answers = (0, 0)
+
+    def metrics(self) -> str:
+        quick, all_of_them = self.answers
+        head = 'crossfade_request_duration_seconds_bucket{backend="churn-v3",'
+        return f'{head}le="0.1"}} {quick}\n{head}le="0.5"}} {all_of_them}\n{head}le="+Inf"}} {all_of_them}\n'
+
+
+def test_the_p99_is_of_one_life_of_the_proxy(tmp_path: Path):
+    """Its counts begin again when it is started again: differences to those before would say nothing."""
+    target = Target(1, 4, None, 0.2)
+    routing = Routing(admin="http://127.0.0.1:1", file=tmp_path / "routing.yaml", backend="churn-v3")
+    wanted = Wanted(name="churn", version="v3", replicas=1, target=target, routing=routing)
+    scaling, metrics = Scaling(tmp_path), Metrics()
+    for now, answers in enumerate([(100, 100), (100, 300), (150, 150), (150, 250), (150, 350)]):
+        metrics.answers = answers
+        scaling.look(wanted, [Replica(id=1, state="up")], metrics, float(now))
+    assert [reading.p99 for reading in scaling.readings] == [None, 0.5, None, 0.5, 0.5]
