@@ -19,6 +19,7 @@ import yaml
 from crossfade_backends.autoscale import Target
 
 PORT = 8000
+LONGEST = 63  # characters of a label's value
 USER = 10002  # of deploy/backends.Dockerfile
 # A replica that ends is still in the name for a while: longer than the proxy's `resolve` (10 s) and the time that DNS keeps it.
 _LEAVES_AFTER = 20
@@ -27,7 +28,7 @@ _GRACE = 60  # seconds until KILL, those included
 
 
 class KubernetesError(Exception):
-    """What kubectl says."""
+    """What kubectl says, or what Kubernetes would refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class OnKubernetes:
 
 
 def manifests(given: OnKubernetes) -> list[dict[str, Any]]:
+    """Raises KubernetesError."""
     found = [_deployment(given), _service(given)]
     return found if given.target is None else [*found, _autoscaler(given, given.target)]
 
@@ -73,9 +75,9 @@ def _object(given: OnKubernetes, version: str, kind: str, spec: dict[str, Any]) 
 
 def _labels(given: OnKubernetes) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": given.name[:63].rstrip("._-"),
+        "app.kubernetes.io/name": given.name[:LONGEST].rstrip("._-"),
         "app.kubernetes.io/instance": given.called,
-        "app.kubernetes.io/version": given.version[:63].rstrip("._-"),
+        "app.kubernetes.io/version": given.version[:LONGEST].rstrip("._-"),
     }
 
 
@@ -159,7 +161,7 @@ def _autoscaler(given: OnKubernetes, target: Target) -> dict[str, Any]:
 
 
 def _metrics(given: OnKubernetes, target: Target) -> list[dict[str, Any]]:
-    """Of the proxy, as an adapter for Prometheus gives them to Kubernetes. The larger number of replicas wins."""
+    """Of the proxy, as an adapter for Prometheus gives them to Kubernetes. The larger number of replicas wins. Raises KubernetesError."""
     found = []
     if target.in_flight is not None:
         found.append(
@@ -167,7 +169,12 @@ def _metrics(given: OnKubernetes, target: Target) -> list[dict[str, Any]]:
         )
     if target.p99 is not None:
         found.append(("crossfade_p99_seconds", {"type": "Value", "value": _quantity(target.p99)}))
-    selector = {"matchLabels": {"backend": f"{given.name}-{given.version}"}}
+    backend = f"{given.name}-{given.version}"
+    if len(backend) > LONGEST:
+        raise KubernetesError(
+            f"Kubernetes selects metrics by names of at most {LONGEST} characters, and {backend} has {len(backend)}: give --replicas"
+        )
+    selector = {"matchLabels": {"backend": backend}}
     return [
         {"type": "External", "external": {"metric": {"name": name, "selector": selector}, "target": wanted}}
         for name, wanted in found

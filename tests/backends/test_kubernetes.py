@@ -38,6 +38,14 @@ def test_the_objects_are_ones_of_kubernetes(given: OnKubernetes):
         assert each["metadata"]["namespace"] == given.namespace
 
 
+def test_an_autoscaler_of_a_name_that_no_selector_may_have_is_refused():
+    name = "c" * 60
+    assert by_kind(OnKubernetes(name, "v3", "models:1", target=TARGET))["HorizontalPodAutoscaler"]
+    assert by_kind(OnKubernetes(name, "v31", "models:1"))["Deployment"]
+    with pytest.raises(KubernetesError, match=f"at most 63 characters, and {name}-v31 has 64"):
+        manifests(OnKubernetes(name, "v31", "models:1", target=TARGET))
+
+
 def test_the_replicas_are_found_and_probed_and_leave_late():
     found = by_kind(PLAIN)
     assert set(found) == {"Deployment", "Service"}
