@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossfade.config.load import load
-from crossfade.control.explaining import Explaining, explain_by_file
+from crossfade.control.explaining import Explaining, explain_by_file, without_variables
 from crossfade.control.views import Verb
 from crossfade.routing.explanation import AskedRequest, Explanation
 from tests.control.harness import CANARY, HEAD, Harness
@@ -75,3 +75,19 @@ async def test_a_running_proxy_explains_by_its_state(harness: Harness) -> None:
     assert after.ledger_version > before.ledger_version
     assert after.moves == [] or after.moves[0].step is None  # no challenger is on trial
     harness.store.close()
+
+
+def test_a_path_that_comes_from_a_variable_is_not_shown() -> None:
+    text = """
+listen: :80
+backends:
+  a: {endpoints: "http://a:1/base", request: {path: {replace: "/infer/${PLACE}"}}}
+  b: {endpoints: "http://b:1", request: {path: {regex: {pattern: "/(.*)", substitution: '/v/${PLACE}/\\1/end'}}}}
+routes: [{name: r, split: {a: 50%, b: 50%}, mirror: [{to: b, safe: true, path: {prefix: "/copy/${PLACE}"}}]}]
+"""
+    loaded = load(text, "routing.yaml", {"PLACE": "s3cret"})
+    found = explain_by_file(loaded, AskedRequest("/x?q=1"), NOW)
+    assert [e.target for e in found.endpoints] == ["/base/infer/s3cret?q=1", "/v/s3cret/x/end?q=1"]
+    without_variables(found, loaded.config.from_variables)
+    assert [e.target for e in found.endpoints] == ["/base/***?q=1", "/***x/***?q=1"]
+    assert [m.target for m in found.mirrors] == ["/***/x?q=1"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from time import time
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ from crossfade.control.publisher import Publisher
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.routing.compiling import compile_snapshot
 from crossfade.routing.explaining import Steps, explain
-from crossfade.routing.explanation import AskedRequest, Explanation
+from crossfade.routing.explanation import AskedRequest, Copy, EndpointChoice, Explanation
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Cell
 
 NOTHING_HELD: Held = {}
+_GROUP = re.compile(r"\\[1-9]")  # of a substitution
 
 
 class Explaining:
@@ -40,7 +42,19 @@ class Explaining:
         if self._router is None or self._router.snapshot != snapshot:
             self._router = _router_of(snapshot)
         steps = steps_of(self.state.routes.values())
-        return await asyncio.to_thread(explain, self._router, asked, steps, now)
+        found = await asyncio.to_thread(explain, self._router, asked, steps, now)
+        return without_variables(found, self.state.config.config.from_variables)
+
+
+def without_variables(found: Explanation, from_variables: Collection[str]) -> Explanation:
+    """A path that comes from a variable may hold a key; it is shown as `/***`, as the configuration does not show it either."""
+    paths = [value for value in from_variables if value.startswith("/")]
+    parts = {part for path in paths for part in _GROUP.split(path) if len(part) > 1}
+    said: list[EndpointChoice | Copy] = [*found.endpoints, *found.mirrors]
+    for shown in said:
+        for part in sorted(parts, key=len, reverse=True):
+            shown.target = shown.target.replace(part, "/***" if part.startswith("/") else "***")
+    return found
 
 
 def _router_of(snapshot: Snapshot) -> Router:
