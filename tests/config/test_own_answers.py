@@ -54,6 +54,7 @@ def test_a_route_with_these_keys(route: str, expected: object):
         ("respond: {status: 204, »body: x}", "respond.body: an answer with status 204 has no body"),
         ("respond: {status: 200, body: »" + "x" * 65537 + "}", "respond.body: must have at most 65536 bytes, not 65537"),
         ("respond: {status: 200, headers: {»Content-Length: 1}}", 'respond.headers.Content-Length: "content-length" of an answer cannot be changed: it frames the message, and the proxy writes it from the body it sends'),
+        ("respond: {status: 200, headers: {»Content-Type: text/html}}", "respond.headers.Content-Type: must be given by the key content_type of respond"),
         ("respond: {status: 200, headers: {x: »\"a\\nb\"}}", "respond.headers.x: must not hold control characters or line ends"),
         ("»respond: {}", 'respond: the key "status" is missing'),
         ("split: {a: 1}, response: {headers: {set: {»x-crossfade-backend: a}}}", 'response.headers.set.x-crossfade-backend: "x-crossfade-backend" of an answer cannot be changed: it is the proxy\'s own'),

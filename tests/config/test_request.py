@@ -174,3 +174,14 @@ def test_no_message_shows_the_value_of_a_field(value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(written, "f.yaml", {"KEY": f"{SECRET}\n"})
     assert SECRET not in str(refused.value)
+
+
+def test_a_word_that_is_spelled_wrong_is_a_warning_as_it_is_a_host() -> None:
+    said = {
+        host: warnings(backend(f"{{host: {host}}}"))
+        for host in ("preserve", "endpoint", "presrve", "a.example")
+    }
+    assert [host for host, found in said.items() if found] == ["presrve"]
+    assert said["presrve"][0].endswith(
+        'request.host: is taken for the name of a host; did you mean "preserve"?'
+    )

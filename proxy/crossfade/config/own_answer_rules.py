@@ -109,6 +109,14 @@ def _fields_of_cors(document: Document) -> Iterator[Problem]:
                     yield document.problem((*loc, *place, name), message, at_key=True)
 
 
+def _types_given_twice(document: Document) -> Iterator[Problem]:
+    for loc, fields in document.each("routes", "*", "respond", "headers"):
+        for name in fields.entries:
+            if name.lower() == "content-type":
+                message = "must be given by the key content_type of respond"
+                yield document.problem((*loc, name), message, at_key=True)
+
+
 def _bodies_that_are_never_sent(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("routes", "*", "respond"):
         status = node.child("status")
@@ -136,6 +144,7 @@ OWN_ANSWER_RULES = (
     _redirects_to_themselves,
     _redirects_back_to_their_route,
     _fields_of_cors,
+    _types_given_twice,
     _bodies_that_are_never_sent,
     _credentials_for_all,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crossfade.config.document import Document, Loc, Node
-from crossfade.config.problem import Problem, listed
+from crossfade.config.problem import Problem, listed, nearest
 from crossfade.config.request import GROUP
 from crossfade.config.trusted_headers import TRUSTED_HEADERS
 from crossfade.regex import BadExpression, compiled
@@ -16,6 +16,7 @@ from crossfade.regex import BadExpression, compiled
 _PATH_CHANGES = ("prefix", "replace", "regex")
 _PLACES = (("backends", "**", "request"), ("routes", "*", "mirror", "*"))  # where requests are rewritten
 _NO_PREFIX = "matches by regex, so there is no prefix to replace; use replace or regex"
+_HOST_WORDS = ("preserve", "endpoint")
 _MOST = 3  # routes that one message names
 _HEADERS_READ = (
     ("sticky", "*", "header"),
@@ -119,10 +120,20 @@ def _fields_read(document: Document) -> Iterator[tuple[Loc, str]]:
                 yield loc, node.text
 
 
+def _words_taken_for_hosts(document: Document) -> Iterator[Problem]:
+    """Every word is a host too."""
+    for loc, node in document.each("backends", "**", "request", "host"):
+        host = node.text or ""
+        similar = nearest(host, _HOST_WORDS)
+        if similar is not None and host not in _HOST_WORDS:
+            yield document.problem(loc, "is taken for the name of a host", similar, severity="warning")
+
+
 REQUEST_RULES = (
     _several_path_changes,
     _prefix_of_nothing,
     _groups_of_the_pattern,
     _fields_within_fields,
     _fields_of_nobody,
+    _words_taken_for_hosts,
 )
