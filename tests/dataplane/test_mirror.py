@@ -135,6 +135,72 @@ async def test_a_copy_to_a_refusing_endpoint_counts_as_failed(harness: Harness) 
     assert (shadow.errors, harness.mirrors("v4")) == (3, {"failed": 3})
 
 
+async def copies_ended(harness: Harness, outcomes: dict[str, int]) -> None:
+    await wait_until(lambda: harness.mirrors("v4") == outcomes, "the copies have ended")
+
+
+async def test_a_copy_whose_reused_connection_closes_is_sent_once_more(harness: Harness) -> None:
+    """The backend closed it while the copy was on its way, which is no fault of either."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"v4"))
+        await conversation.request()
+        conversation.reset()
+
+    harness.backend("v2")
+    backend = harness.backend("v4", script)
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await harness.client()
+    for n in range(1, 4):
+        await client.send(post(BODY))
+        assert (await client.answer()).body == b"v2"
+        await copies_ended(harness, {"sent": n})
+    shadow = await harness.shadow("v4")
+    assert shadow is not None
+    assert (shadow.requests, shadow.errors) == (3, 0)
+    assert [len(conversation.requests) for conversation in backend.conversations] == [2, 2, 1]
+
+
+async def test_a_copy_whose_connections_all_close_is_sent_no_third_time(harness: Harness) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        if conversation.number == 0:
+            await conversation.send(ok(b"v4"))
+            await conversation.request()
+        conversation.reset()
+
+    harness.backend("v2")
+    backend = harness.backend("v4", script)
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await harness.client()
+    for outcomes in ({"sent": 1}, {"sent": 1, "failed": 1}):
+        await client.send(get())
+        await client.answer()
+        await copies_ended(harness, outcomes)
+    assert [len(conversation.requests) for conversation in backend.conversations] == [2, 1]
+
+
+async def test_an_answer_to_a_copy_that_never_ends_has_the_total_timeout(harness: Harness) -> None:
+    async def dribbling(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            await conversation.send(b"x")
+            await asyncio.sleep(0.01)
+
+    harness.backend("v2")
+    harness.backend("v4", dribbling, total_timeout=SHORT)
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await harness.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"v2"
+    await copies_ended(harness, {"failed": 1})
+    shadow = await harness.shadow("v4")
+    assert shadow is not None
+    assert (shadow.codes, shadow.faults) == ({504: 1}, {"total_timeout": 1})
+
+
 async def test_clients_are_answered_while_a_copy_waits(harness: Harness) -> None:
     """Order of events: the copy arrives, the client gets 20 more answers, the copy is answered."""
     order: list[str] = []

@@ -20,9 +20,10 @@ from crossfade.dataplane.kept_answer import KeptAnswer
 from crossfade.dataplane.outcome import CopyOutcome
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.sampling import raw_answer
+from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.writing import is_writable
-from crossfade.errors import Stage
+from crossfade.errors import FAILURES, Stage
 from crossfade.http1.response_head import ResponseHead
 from crossfade.quality.answer import RawAnswer
 from crossfade.routing.ledger import BUCKETS
@@ -81,17 +82,17 @@ class MirrorCopy(Owner):
         self.expecting = False
         self.trailers = self.answer_trailers = b""
         self.head = exchange.head
-        self.request_id, self.trace, self.forwarded_lines = (
-            exchange.request_id,
-            exchange.trace,
-            exchange.forwarded_lines,
-        )
+        self.request_id, self.trace = exchange.request_id, exchange.trace
+        self.forwarded_lines = exchange.forwarded_lines
         self.route = exchange.route
         self.key = exchange.key
         self.body = exchange.whole_body()
         self.routed_at = exchange.started
         self.started = monotonic()
-        self.deadline = self.started + state.backend.first_byte_timeout
+        total = state.backend.total_timeout
+        self.total_deadline = NEVER if total is None else self.started + total
+        self.deadline = min(self.started + state.backend.first_byte_timeout, self.total_deadline)
+        self.repeated = False
         self.upstream: Upstream | None = None
         self.status = 0
         self.failed: Stage | None = None
@@ -145,15 +146,20 @@ class MirrorCopy(Owner):
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
-        self.deadline = self.runtime.now + self.state.backend.idle_timeout
+        self.deadline = min(self.runtime.now + self.state.backend.idle_timeout, self.total_deadline)
         if self.kept_answer is not None:
             self.kept_answer.add(data, self.runtime.now)
         if done:
             self.end("sent")
 
     def on_upstream_failed(self, stage: Stage) -> None:
+        """A reused connection that closes is a race, and says nothing of the backend: it is sent once more."""
+        if stage is Stage.STALE and not self.repeated:
+            self.repeated = True
+            self.runtime.spawn(self.open())
+            return
         self.endpoint.failed(stage)
-        self.status = 504 if stage is Stage.FIRST_BYTE else 502
+        self.status = FAILURES[stage].status or 502
         self.failed = stage
         self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
 
@@ -163,10 +169,12 @@ class MirrorCopy(Owner):
     def on_deadline(self, now: float) -> None:
         backend, upstream = self.state.backend, self.upstream
         wait = upstream.next_look(now, backend.first_byte_timeout) if upstream is not None else 0.0
-        if wait:
-            self.deadline = now + wait
-            return
-        self.on_upstream_failed(Stage.FIRST_BYTE)
+        if now >= self.total_deadline:
+            self.on_upstream_failed(Stage.TOTAL)
+        elif wait:
+            self.deadline = min(now + wait, self.total_deadline)
+        else:
+            self.on_upstream_failed(Stage.FIRST_BYTE)
 
     def end(self, outcome: str) -> None:
         if self.ended:
@@ -296,15 +304,8 @@ class Mirrors:
         ):
             self.recorder.dropped("pairs", 1)
             return None
-        comparison = Comparison(
-            self.recorder,
-            exchange.route,
-            exchange.key,
-            assigned.backend,
-            mirror,
-            exchange.started,
-            self.runtime.now,
-        )
+        key, began, now = exchange.key, exchange.started, self.runtime.now
+        comparison = Comparison(self.recorder, exchange.route, key, assigned.backend, mirror, began, now)
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
         exchange.awaited = True
