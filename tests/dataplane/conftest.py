@@ -17,7 +17,7 @@ from tests.dataplane.plane import Harness, keep_busy, tracked_exchange
 
 BUSY_TOO = (
     "back_pressure", "early_answers", "failures", "half_close", "lingering", "mirror", "parting", "relay", "reuse",
-    "slow_readers", "storm", "streaming", "trailers", "tunnel", "wild_storm",
+    "slow_readers", "storm", "streaming", "trailers", "tunnel", "tunnel_ends", "tunnel_reloads", "wild_storm",
 )  # fmt: skip
 
 

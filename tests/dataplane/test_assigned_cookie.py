@@ -11,7 +11,7 @@ from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import closing
 from tests.dataplane.test_cors import APP, CORS, preflight, with_origin
 from tests.dataplane.test_own_routes import PAGE, own
-from tests.dataplane.test_tunnel import UPGRADE_REQUEST, upgrading, watch
+from tests.dataplane.upgrades import UPGRADE_REQUEST, upgrading, watch
 from tests.dataplane.wire import Message, Wire, get, ok, post
 
 ASSIGN = Sticky("assign", "cf_id", Assigned("cf_id", 86_400.0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, MOST_FRAMES, Frames, close_to_backend
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, Script
-from tests.dataplane.test_tunnel import UPGRADE_REQUEST, open_tunnel, upgrading
+from tests.dataplane.upgrades import UPGRADE_REQUEST, open_tunnel, upgrading
 from tests.dataplane.wire import Ended, wait_until
 
 CLOSE = 0x8

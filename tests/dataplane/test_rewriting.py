@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from crossfade.routing.snapshot import Match, Rewrite
 from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, ScriptedBackend, answering, closing
-from tests.dataplane.test_tunnel import ANSWER_101, UPGRADE_FIELDS, echo, upgrading
+from tests.dataplane.upgrades import ANSWER_101, UPGRADE_FIELDS, echo, upgrading
 from tests.dataplane.wire import chunked, get, ok, post, wait_until
 
 FIELDS = [b"Authorization: Bearer client", b"Cookie: a=b", b"X-Kept: 1"]

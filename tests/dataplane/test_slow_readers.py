@@ -17,8 +17,8 @@ import pytest
 from tests.certificates import Authority
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation
-from tests.dataplane.test_tunnel import open_tunnel, upgrading
 from tests.dataplane.test_unix_sockets import at_socket
+from tests.dataplane.upgrades import open_tunnel, upgrading
 from tests.dataplane.wire import KERNEL_BUFFER, Wire, get, ok, post, wait_until
 
 IDLE = 0.7  # seconds; what the proxy allows a peer that takes nothing

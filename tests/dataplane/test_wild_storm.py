@@ -19,7 +19,7 @@ from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_cut_after import taken_back
 from tests.dataplane.test_storm import BEHAVIOURS, GOOD_BEHAVIOURS, STRAY, echo, in_pieces
-from tests.dataplane.test_tunnel import ANSWER_101, UPGRADE_FIELDS
+from tests.dataplane.upgrades import ANSWER_101, UPGRADE_FIELDS
 from tests.dataplane.wire import Ended, Message, Wire, chunked, get, reached, wait_until
 
 CLIENTS = 8
