@@ -227,8 +227,11 @@ def test_who_answers_while_no_endpoint_is_up_is_said(
 
 def test_a_route_that_answers_itself_says_its_status() -> None:
     own = replace(route("old", Match(path="/predict")), own_answer=OwnAnswer(301, path="/new"))
-    found = explained(served(own))
-    assert (found.how, found.backend, "301" in found.because[-1]) == ("own_answer", None, True)
+    found = explained(served(own), target="/predict?a=b")
+    assert (found.how, found.backend) == ("own_answer", None)
+    assert found.because[-1] == "The route redirects to /new?a=b, with status 301."
+    page = replace(own, own_answer=OwnAnswer(503, b"later"))
+    assert explained(served(page)).because[-1] == "The route answers itself, with status 503."
 
 
 def test_the_client_behind_a_trusted_proxy_is_the_one_that_it_names() -> None:

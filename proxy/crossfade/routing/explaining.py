@@ -127,9 +127,11 @@ def _route(router: Router, request: _Request, out: Explanation, context: _Asked)
     out.because.append(f"Route {route.name} is the first in the file whose conditions hold.")
     if route.body_limit is not None and len(request.body) > route.body_limit:
         raise RequestRefused(Stage.LIMIT)
-    if route.own_answer is not None and route.spec.own_answer is not None:
+    own = route.own_answer
+    if own is not None:
         out.how = "own_answer"
-        out.because.append(f"The route answers itself, with status {route.spec.own_answer.status}.")
+        said = f"redirects to {own.target(head).decode()}" if own.redirects else "answers itself"
+        out.because.append(f"The route {said}, with status {own.spec.status}.")
         return
     _assign(router.snapshot, route, request, content, out, context)
 
