@@ -181,6 +181,24 @@ async def test_a_redirect_leaves_a_request_that_is_where_it_leads_to_the_next_ro
         assert (await client.answer()).status == (308 if leads_elsewhere else 200)
 
 
+async def test_a_redirect_that_makes_a_get_of_a_post_may_lead_to_the_same_url(harness: Harness):
+    harness.backend("v2")
+    harness.use(own(OwnAnswer(303, path="/x"), match=Match(path="/x")), route("v2", name="next"))
+    client = await harness.client()
+    for raw, status in ((post(b"{}").replace(b"/predict", b"/x"), 303), (get("/x"), 200)):
+        await client.send(raw)
+        assert (await client.answer()).status == status
+
+
+async def test_a_post_over_tls_is_no_get_after_a_redirect_to_https(harness: Harness):
+    harness.backend("v2")
+    to_https = own(OwnAnswer(301, scheme="https"))
+    harness.use(to_https, route("v2", name="next"), trusted_proxies=("127.0.0.1/32",))
+    client = await harness.client()
+    await client.send(post(b"{}", fields=HTTPS))
+    assert (await client.answer()).status == 200
+
+
 async def test_a_preflight_of_the_next_route_is_answered_behind_a_redirect_to_https(harness: Harness):
     harness.backend("v2")
     to_https = own(OwnAnswer(308, scheme="https"))

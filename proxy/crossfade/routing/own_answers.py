@@ -28,6 +28,7 @@ _OF_CORS: Final = frozenset(
         b"access-control-max-age",
     }
 )
+_MAKE_A_GET: Final = frozenset({301, 302, 303})  # of a POST
 _BODILESS: Final = frozenset({204, 304})
 _VARY: Final = b"Vary: Origin\r\n"
 
@@ -78,7 +79,7 @@ class CompiledAnswer:
         return b"%b://%b%b%b" % (spec.scheme.encode("ascii"), host, path, query)
 
     def leads_back(self, request: RequestHead) -> bool:
-        """Whether a redirect leads to the URL that was asked for: its route leaves such a request to the next one."""
+        """Whether a redirect leads to the request that was made: its route leaves such a request to the next one."""
         spec = self.spec
         if not self.redirects:
             return False
@@ -87,8 +88,10 @@ class CompiledAnswer:
         asked = request.public_host or request.host or b""
         if spec.host is not None and spec.host.lower().encode("ascii") != asked.lower():
             return False
-        keeps_path = spec.path is None and spec.prefix is None
-        return keeps_path or self.path(request) == request.start.path
+        if spec.path is None and spec.prefix is None:
+            return True
+        becomes_get = spec.status in _MAKE_A_GET and request.method not in (b"GET", b"HEAD")
+        return not becomes_get and self.path(request) == request.start.path
 
     def path(self, request: RequestHead) -> bytes:
         spec, start = self.spec, request.start
