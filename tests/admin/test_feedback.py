@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from crossfade.admin import connections, feedback
 from crossfade.admin.feedback import LONGEST_LINE, MAX_BODY, MAX_ROWS
 from crossfade.control.prediction_logs import PredictionLogs, Work
+from tests.admin.metrics_page import at, samples_of
 from tests.admin.site import Site, serving
-from tests.admin.test_metrics import at, samples_of
 from tests.control.harness import HEADING
 from tests.control.prediction_rows import Predicted, add_predictions, values_of
 
