@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.config.address import EndpointConfig, ListenConfig
-from crossfade.config.document import Document, Mark, Node
-from crossfade.config.load import without_repeats
 from crossfade.config.model import (
     AccessLogConfig,
     AdminConfig,
-    ApprovalConfig,
     BackendConfig,
     BackendTlsConfig,
     Config,
     DrainConfig,
     EjectConfig,
     FeedbackConfig,
-    FuseConfig,
     HealthConfig,
     LimitsConfig,
     MatchConfig,
@@ -34,14 +29,12 @@ from crossfade.config.model import (
     RouteConfig,
     SegmentConfig,
     ServerLimits,
-    StepConfig,
     StickyConfig,
     TimeoutConfig,
     TlsConfig,
 )
-from crossfade.config.problem import ConfigError, Problem, Severity
-from crossfade.config.rollout import WatchConfig
-from tests.config.sample import loaded, rollout, route, text
+from crossfade.config.problem import ConfigError
+from tests.config.sample import loaded, route, text
 
 MINIMAL = """\
 listen: :80
@@ -278,93 +271,6 @@ def test_a_key_of_a_route_is_read(written: str, key: str, value: object):
     assert getattr(route(written), key) == value
 
 
-def test_a_rollout_has_defaults():
-    found = route(rollout()).rollout[0]
-    assert (found.strategy, found.champion, found.challenger) == ("canary", "a", "b")
-    assert (found.steps, found.checks, found.min_requests, found.max_step_time) == ((), (), 100, None)
-    assert (found.on_undecided, found.watch, found.alpha) == ("pause", 0.0, 0.01)
-    assert found.fuse == FuseConfig(consecutive_errors=10, error_share=0.5, of_last=20)
-
-
-@pytest.mark.parametrize(
-    ("written", "approval"),
-    [
-        ("true", True),
-        ("false", False),
-        ('"${ASK:-true}"', True),
-        ("{within: 3d, then: abort}", ApprovalConfig(within=3 * 86_400.0, then="abort")),
-        ("{within: 90m}", ApprovalConfig(within=5400.0, then="pause")),
-    ],
-)
-def test_an_approval_is_a_flag_or_has_a_limit(written, approval):
-    steps = rollout(steps=f"[{{weight: 5%, approval: {written}}}, {{weight: 50%}}]")
-    assert route(steps).rollout[0].steps[0].approval == approval
-
-
-@pytest.mark.parametrize(
-    ("written", "watch"),
-    [
-        ("24h", 86_400.0),
-        ("0", 0.0),
-        ("{for: 24h}", WatchConfig.model_validate({"for": "24h"})),
-        ("{for: 24h, holdback: 2%}", WatchConfig.model_validate({"for": "24h", "holdback": "2%"})),
-        (
-            '{for: "${LONG:-24h}", holdback: 0.05}',
-            WatchConfig.model_validate({"for": "24h", "holdback": "5%"}),
-        ),
-    ],
-)
-def test_a_watch_is_a_duration_or_has_a_holdback(written, watch):
-    found = route(rollout(watch=written)).rollout[0].watch
-    assert found == watch
-    if isinstance(found, WatchConfig):
-        assert (found.for_, found.holdback % 100) == (86_400.0, 0)
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        ("{then: abort}", "within"),
-        ("{within: 0s}", "must be more than 0"),
-        ("{within: 3d, then: promote}", "promote"),
-        ("{within: 3d, them: abort}", "them"),
-        ("maybe", "must be true or false"),
-    ],
-)
-def test_an_approval_that_cannot_be_read_is_named(written, message):
-    with pytest.raises(ConfigError) as refused:
-        route(rollout(steps=f"[{{weight: 5%, approval: {written}}}, {{weight: 50%}}]"))
-    assert message in str(refused.value)
-    assert "approval" in str(refused.value)
-
-
-def test_a_rollout_with_all_keys_is_read():
-    found = route(
-        rollout(
-            steps="[{weight: 0.01%}, {weight: 5%, hold: 48h, approval: true, min_requests: 7}, {weight: 1}]",
-            min_requests="5",
-            max_step_time="96h",
-            on_undecided="abort",
-            watch="1d",
-            fuse="{consecutive_errors: 3, error_share: 30%, of_last: 10}",
-            alpha="0.1%",
-        )
-    ).rollout[0]
-    assert found.steps == (
-        StepConfig(weight=1, hold=0.0, approval=False, min_requests=None),
-        StepConfig(weight=500, hold=172_800.0, approval=True, min_requests=7),
-        StepConfig(weight=10_000),
-    )
-    assert (found.min_requests, found.max_step_time, found.on_undecided) == (5, 345_600.0, "abort")
-    assert (found.watch, found.alpha) == (86_400.0, 0.001)
-    assert found.fuse == FuseConfig(consecutive_errors=3, error_share=0.3, of_last=10)
-
-
-def test_a_fuse_can_be_turned_off():
-    found = route(rollout(fuse="false")).rollout[0]
-    assert found.fuse is None
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -395,42 +301,6 @@ def test_shares_are_read_exactly(parts: int):
         f"{{a: {parts // 100}.{parts % 100:02}%, b: {(10_000 - parts) // 100}.{(10_000 - parts) % 100:02}%}}"
     )
     assert loaded(text(split=written)).config.routes[0].split == {"a": parts, "b": 10_000 - parts}
-
-
-def problem(line: int, severity: Severity = "error", message: str = "wrong") -> Problem:
-    return Problem("f.yaml", line, 1, "", message, severity=severity)
-
-
-def reported(*problems: Problem, broken: Iterable[int] = (), first: Iterable[Problem] = ()) -> list[Problem]:
-    marks = frozenset(Mark(line, 1) for line in broken)
-    document = Document("f.yaml", Node(Mark(1, 1), None), tuple(first), marks)
-    return list(without_repeats([*first, *problems], document))
-
-
-def test_problems_are_reported_in_file_order():
-    late, early, later = problem(7), problem(2, "warning"), problem(8)
-    assert reported(late, early, later) == [early, late, later]
-
-
-def test_equal_problems_are_reported_once():
-    assert reported(problem(2), problem(2)) == [problem(2)]
-
-
-def test_two_different_errors_at_one_place_are_both_reported():
-    both = [problem(2), problem(2, message="and that as well")]
-    assert reported(*both) == both
-
-
-def test_a_warning_at_the_place_of_an_error_is_left_out():
-    kept = problem(3, "warning")
-    assert reported(problem(2, "warning"), problem(2), kept) == [problem(2), kept]
-
-
-def test_no_other_problem_is_reported_of_a_value_that_cannot_be_read():
-    """Warnings are left out too, since the unread value is an error at that place."""
-    unread = problem(2, message="the environment variable X is not set")
-    found = reported(problem(2), problem(2, "warning"), problem(3), broken=[2], first=[unread])
-    assert found == [unread, problem(3)]
 
 
 def test_a_short_secret_is_refused_and_not_shown():
