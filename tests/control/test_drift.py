@@ -5,85 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import shutil
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from crossfade.control import drift_files
-from crossfade.control.controller import Controller
 from crossfade.control.drift import DriftAlarm
-from crossfade.control.drift_view import drift_numbers, drift_view
+from crossfade.control.drift_view import drift_numbers
 from crossfade.control.refusal import Refused, UnknownName
-from crossfade.control.replay import journal, replayed
-from crossfade.control.store import Store
-from crossfade.quality.profile import BadProfile, Profile, write_profile
+from crossfade.quality.profile import BadProfile, write_profile
 from crossfade.quality.profiling import profile_of
 from crossfade.quality.sketch import Sketch
-from crossfade.quality.watching import Learned, Sketched
-from tests.control.harness import HEADING, NOW, FakeSeam, Harness, loaded
-
-DRAW = random.Random(8)
-PROFILE = profile_of(
-    [{"age": DRAW.gauss(40, 10), "plan": DRAW.choice("ab")} for _ in range(5000)],
-    [DRAW.random() for _ in range(5000)],
-    "v2",
-)
-LIVE = HEADING + "    prediction: {score: p}\n    drift: {window: 1h, rows: 1000}\n"
-WINDOW = 3600
-
-
-def with_file(path: Path, more: str = "") -> str:
-    return HEADING + f"    prediction: {{score: p}}\n    drift: {{baseline: {path}{more}}}\n"
-
-
-class Proxy:
-    """A controller with a state on disk, that may be closed and opened again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "state.db"
-
-    async def open(self, yaml: str) -> None:
-        self.yaml = yaml
-        self.store = Store.open(f"sqlite:{self.path}")
-        self.seam = FakeSeam()
-        self.controller = Controller(self.store, self.seam)
-        self.drift = self.controller.drift
-        self.alarms: list[DriftAlarm] = []
-        self.drift.on_alarm.append(self.alarms.append)
-        await self.controller.load(loaded(yaml), "test", NOW)
-        await self.drift.idle()
-        self.tick(NOW)
-
-    def tick(self, now: float) -> None:
-        self.controller.tick(now)
-
-    async def close(self) -> None:
-        await self.controller.close()
-        self.store.close()
-
-    def see(self, slot: int, age: float = 40, n: int = 1000, backend: str = "v2", score: float = 1) -> None:
-        """What the observer saw in a window."""
-        draw, sketch, watched = random.Random(slot), Sketch(), self.seam.drift.wanted["churn"]
-        assert watched.profile is not None
-        field = watched.score_field(backend)
-        for _ in range(n):
-            sketch.add_row(watched.profile, {"age": draw.gauss(age, 10), "plan": draw.choice("ab")})
-            if field is not None:
-                sketch.add_score(field, backend, draw.random() * score)
-        self.seam.drift.seen.sketched.append(Sketched("churn", watched.stamp, slot, sketch))
-        self.tick((slot + 0.5) * WINDOW)
-
-    def learn(self, profile: Profile, attempt: int | None = None, backend: str = "v2") -> None:
-        wanted = self.seam.drift.wanted["churn"].attempt if attempt is None else attempt
-        self.seam.drift.seen.learned.append(Learned("churn", wanted, backend, profile))
-
-    @property
-    def view(self) -> Any:
-        return drift_view("churn", self.drift.route("churn"))
+from crossfade.quality.watching import Sketched
+from tests.control.harness import HEADING, NOW, loaded
+from tests.control.profiled import LIVE, PROFILE, WINDOW, Proxy, slots, with_file
 
 
 @pytest.fixture
@@ -91,11 +26,6 @@ async def proxy(tmp_path):
     made = Proxy(tmp_path)
     yield made
     await made.close()
-
-
-def slots(n: int, begin: int = 1) -> range:
-    first = int(NOW // WINDOW) + begin
-    return range(first, first + n)
 
 
 async def test_the_first_requests_become_the_profile(proxy):
@@ -337,96 +267,3 @@ def test_kept_profiles_are_private_and_whole(tmp_path):
     file.write_text("{")
     with pytest.raises(BadProfile, match="churn"):
         drift_files.kept_profile(tmp_path / "a", "eu/churn")
-
-
-# ── checks of rollouts ────────────────────────────────────────────────────────────────────────
-
-CHECKED = """
-    prediction: {score: p}
-    drift: {baseline: PATH}
-    rollout:
-      strategy: canary
-      champion: v2
-      challenger: v3
-      steps: [{weight: 5%, hold: 10s}, {weight: 50%, hold: 1h}]
-      min_requests: 50
-      checks: [{metric: error_rate, max: 5%}, CHECK]
-"""
-
-
-async def checked(tmp_path: Path, check: str) -> Harness:
-    path = tmp_path / "profile.json"
-    path.write_bytes(write_profile(PROFILE))
-    harness = Harness()
-    await harness.load(HEADING + CHECKED.replace("PATH", str(path)).replace("CHECK", check))
-    await harness.controller.drift.idle()
-    await harness.tick()
-    return harness
-
-
-def see_step(harness: Harness, age: float = 40, score: float = 1.0, n: int = 400) -> None:
-    """What the observer saw at the present ledger version."""
-    watched, version = harness.seam.drift.wanted["churn"], harness.route.ledger.version
-    draw, sketch = random.Random(int(harness.now)), Sketch()
-    assert watched.by_version and watched.profile is not None and watched.profile.score is not None
-    for _ in range(n):
-        sketch.add_row(watched.profile, {"age": draw.gauss(age, 10), "plan": draw.choice("ab")})
-        sketch.add_score(watched.profile.score, "v3", draw.random() * score)
-    slot = int(harness.now // WINDOW)
-    harness.seam.drift.seen.sketched.append(
-        Sketched("churn", watched.stamp, slot, Sketch(), {version: sketch})
-    )
-
-
-async def run(harness: Harness, ticks: int, **seen: Any) -> None:
-    for _ in range(ticks):
-        see_step(harness, **seen)
-        await harness.tick(400)
-
-
-async def test_a_rollout_goes_on_while_inputs_and_scores_are_those_of_the_profile(tmp_path):
-    harness = await checked(tmp_path, "{metric: data_drift, max: 5%}, {metric: score_drift, max: 5%}")
-    await run(harness, 14)
-    assert harness.rollout.phase == "progressing"
-    assert harness.weights == {"v2": 5000, "v3": 5000}
-
-
-async def test_a_rollout_waits_while_the_inputs_have_drifted(tmp_path):
-    harness = await checked(tmp_path, "{metric: data_drift, max: 5%}")
-    await run(harness, 20, age=55)
-    assert harness.weights == {"v2": 9500, "v3": 500}
-    (verdict,) = [each for each in harness.rollout.verdicts if each.check == "data_drift <= 5%"]
-    assert verdict.verdict == "VOID"
-    assert "values of age differ" in verdict.reason
-
-
-async def test_a_challenger_whose_scores_are_not_those_of_the_profile_is_aborted(tmp_path):
-    harness = await checked(tmp_path, "{metric: score_drift, max: 10%}")
-    while harness.rollout.phase == "progressing":
-        await run(harness, 1, score=0.4)
-    assert harness.rollout.phase == "aborted"
-    await harness.controller.idle()
-    assert replayed(journal(harness.store)).differences == []
-
-
-async def test_each_step_begins_anew(tmp_path):
-    harness = await checked(tmp_path, "{metric: data_drift, max: 5%}")
-    await run(harness, 14)
-    assert harness.weights == {"v2": 5000, "v3": 5000}
-    await harness.run(2)
-    route = harness.controller.drift.route("churn")
-    (found,) = route.readings(harness.controller.state.rollout("churn", "v3")).values()
-    assert found.step == 1
-    assert found.n < 14 * 400
-
-
-async def test_without_scores_in_the_profile_the_check_says_so(tmp_path):
-    path = tmp_path / "profile.json"
-    harness = await checked(tmp_path, "{metric: score_drift, max: 10%}")
-    path.write_bytes(write_profile(msgspec.structs.replace(PROFILE, score=None)))
-    await harness.load(
-        HEADING + CHECKED.replace("PATH", str(path)).replace("CHECK", "{metric: score_drift, max: 10%}")
-    )
-    await harness.controller.drift.idle()
-    await harness.run(4)
-    assert harness.rollout.verdicts[-1].reason == "the profile has no scores of v3"

@@ -12,7 +12,7 @@ from crossfade.control.drift_view import drift_view
 from crossfade.control.prediction_tables import id_hash
 from crossfade.quality.profile import write_profile
 from tests.control.harness import HEADING, NOW
-from tests.control.test_drift import PROFILE, WINDOW, Proxy
+from tests.control.profiled import PROFILE, WINDOW, Proxy
 
 FIRST = int(NOW // WINDOW) + 1
 
