@@ -93,6 +93,8 @@ def test_errors(route: str, expected: str):
         "match: {path: /x, methods: POST}, redirect: {path: /x, status: 303}",  # the client comes back with GET
         "match: {regex: /x.*}, redirect: {path: /x}",
         "redirect: {path: /all}",  # an earlier route has it
+        "redirect: {scheme: https}}\n  - {name: next, split: {a: 1}",  # has what comes over TLS
+        "redirect: {host: other}}\n  - {name: next, match: {path: /x}, split: {a: 1}",
         "split: {a: 1}, response: {headers: {set: {access-control-allow-origin: '*'}}}",
         "split: {a: 1}, cors: {origins: '*'}, response: {headers: {set: {vary: accept}}}",
     ],

@@ -228,7 +228,8 @@ def _unreachable_routes(document: Document) -> Iterator[Problem]:
             place = (*loc, "match") if match else loc
             message = f"can never match: {_title_of(first)} comes first and matches every request that this one matches"
             yield document.problem(place, message, at_key=True)
-        earlier.add(condition, route)
+        if not any(route.child("redirect", key) is not None for key in ("scheme", "host")):
+            earlier.add(condition, route)  # what is where those lead goes to the next route
 
 
 def _title_of(route: Node) -> str:
