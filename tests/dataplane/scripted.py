@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from tests.dataplane.wire import KERNEL_BUFFER, Ended, Message, Wire, ok, wait_until
 
@@ -143,3 +144,17 @@ def closing(raw: bytes) -> Script:
         conversation.close()
 
     return script
+
+
+@dataclass
+class Held:
+    """A backend script that answers with its name once released."""
+
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, conversation: Conversation) -> None:
+        async def handler(conversation: Conversation, request: Message) -> None:
+            await self.release.wait()
+            await conversation.send(ok(conversation.backend.name.encode()))
+
+        await each(handler)(conversation)
