@@ -1,4 +1,4 @@
-"""The life of a worker: what it does that it is told, and that it serves on when nobody tells it anything."""
+"""The life of a worker: what it begins with, and what it does that it is told."""
 
 from __future__ import annotations
 
@@ -7,108 +7,20 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from crossfade.dataplane.listener import DataPlane
-from crossfade.stats.counts import Counts, CountsTable
-from crossfade.workers import local_socket
+from crossfade.stats.counts import Counts
 from crossfade.workers import worker as worker_module
-from crossfade.workers.handover import Handover
-from crossfade.workers.link import LeavingWorkers
-from crossfade.workers.messages import (
-    UPWARD,
-    Certificate,
-    Closing,
-    Drain,
-    Listening,
-    Publish,
-    Release,
-    Renew,
-    Report,
-    read_frame,
-    write_frame,
-)
-from crossfade.workers.state_lock import StateLock, name_of, socket_of
-from crossfade.workers.worker import Worker, status_of
+from crossfade.workers.messages import Certificate, Closing, Drain, Publish, Renew, Report
+from crossfade.workers.state_lock import StateLock
+from crossfade.workers.worker import status_of
 from tests.certificates import Authority
 from tests.dataplane.plane import BACKEND, SNAPSHOT, endpoint, route
 from tests.dataplane.wire import wait_until
-
-
-class Kept:
-    """A worker in this process, and the control process's end of its seam."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    def __init__(self, lock_file: str | None = None, tls: Certificate | None = None) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.plane = DataPlane()
-        self.worker = Worker(self.plane, lock_file, [Listening(os.dup(self.sock.fileno()), tls)])
-        self.running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        ours, theirs = socket.socketpair()
-        self.reader, self.writer = await asyncio.open_unix_connection(sock=ours)
-        self.running = asyncio.create_task(self.worker.run(theirs))
-
-    def tell(self, order: Publish | Closing | Drain | Release | Renew) -> None:
-        write_frame(self.writer, order)
-
-    async def report(self) -> Report:
-        return UPWARD.decode(await read_frame(self.reader))
-
-    async def serving(self, generation: int = 1) -> Report:
-        """Tell it to serve from this generation; its first report that says it does."""
-        self.tell(Publish(replace(SNAPSHOT, generation=generation)))
-        while (report := await self.report()).generation != generation:
-            pass
-        return report
-
-    async def refusals(self) -> int:
-        """What has been refused in all reports until it hangs up: the requests to a proxy without routes."""
-        table = CountsTable()
-        try:
-            while True:
-                table.add((await self.report()).counts)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return sum(table.refused.values())
-
-    async def ask(self, tls: ssl.SSLContext | None = None) -> bytes:
-        """The answer to a request of a client."""
-        name = "localhost" if tls else None
-        reader, writer = await asyncio.open_connection(
-            *self.sock.getsockname(), ssl=tls, server_hostname=name
-        )
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        return answer
-
-    async def ended(self) -> None:
-        assert self.running is not None
-        await self.running
-
-    async def close(self) -> None:
-        self.worker.begin_drain(Drain(0.0))
-        self.writer.close()
-        await self.ended()
-        self.sock.close()
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def kept() -> AsyncIterator[Kept]:
-    made = Kept()
-    await made.start()
-    yield made
-    await made.close()
-
+from tests.workers.kept_worker import Kept
 
 # ── what it is told ───────────────────────────────────────────────────────────────────────────────
 
@@ -265,93 +177,6 @@ async def test_before_the_end_it_is_told_so_and_accepts(kept: Kept) -> None:
     await kept.ended()
 
 
-# ── when the control process is gone ──────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("released", [True, False], ids=["released", "killed"])
-async def test_without_a_state_to_wait_for_it_drains_when_its_control_process_is_gone(
-    kept: Kept, released: bool
-) -> None:
-    await kept.serving()
-    if released:
-        await kept.ask()
-        kept.tell(Release())
-        assert await kept.refusals() == 1, "its last report is heard"
-    kept.writer.close()
-    await kept.ended()
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[StateLock]:
-    """On a state that this process holds."""
-    made = StateLock(str(tmp_path / "state.db"))
-    yield made
-    made.release()
-
-
-@pytest.mark.parametrize("released", [True, False], ids=["released", "killed"])
-async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
-    lock: StateLock, released: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was counted in between is told to that one, and nothing of it is lost or told twice."""
-    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
-    kept = Kept(lock.path)
-    await kept.start()
-    await kept.serving()
-    if released:
-        kept.tell(Release())
-        assert await kept.refusals() == 0
-    kept.writer.close()
-    await wait_until(lambda: kept.worker.writer is None, "it is alone")
-    for _ in range(2):
-        assert b"404" in await kept.ask(), "it serves on"
-    counts = CountsTable()
-    lock.left_behind = [name_of(os.getpid())]
-    holder = holder_of(lock, counts)
-    (copy,) = await holder.gather()
-    assert copy.getsockname() == kept.sock.getsockname()
-    await wait_until(lambda: sum(counts.refused.values()) == 2, "its counts are told")
-    assert b"404" in await kept.ask()
-    holder.release(5.0, [copy])
-    await kept.ended()
-    await wait_until(lambda: sum(counts.refused.values()) == 3, "its last counts too")
-    assert kept.plane.draining and not kept.plane.hurrying, "a successor accepts from the same sockets"
-    holder.close()
-    copy.close()
-    await kept.close()
-
-
-async def test_what_is_counted_while_a_successor_dies_is_told_to_the_next(
-    lock: StateLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
-    monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
-    kept = Kept(lock.path)
-    await kept.start()
-    await kept.serving()
-    kept.writer.close()
-    first, second = CountsTable(), CountsTable()
-    lock.left_behind = [name_of(os.getpid())]
-    holder = holder_of(lock, first)
-    for sock in await holder.gather():
-        sock.close()
-    holder.close()
-    await wait_until(lambda: kept.worker.writer is None, "it has seen that end")
-    for _ in range(3):
-        await kept.ask()
-        await asyncio.sleep(0.02)
-    holder = holder_of(lock, second)
-    gathered = await holder.gather()
-    await wait_until(lambda: sum(second.refused.values()) == 3, "its counts are told")
-    assert first.refused == {}
-    holder.release(5.0, gathered)
-    for sock in gathered:
-        sock.close()
-    await kept.ended()
-    holder.close()
-    await kept.close()
-
-
 # ── what it begins with ───────────────────────────────────────────────────────────────────────────
 
 
@@ -389,33 +214,3 @@ async def test_the_status_is_of_this_process_and_this_snapshot(kept: Kept) -> No
     status = status_of(kept.plane, 3)
     assert (status.worker, status.pid, status.up, status.generation) == (3, os.getpid(), True, 4)
     assert (status.connections, status.in_flight) == (0, {})
-
-
-def holder_of(lock: StateLock, counts: CountsTable) -> Handover:
-    return Handover(lock, local_socket.listen_at(socket_of(lock.path)), LeavingWorkers(counts), lambda: None)
-
-
-async def test_alone_it_ends_at_a_signal(lock: StateLock) -> None:
-    kept = Kept(lock.path)
-    await kept.start()
-    await kept.serving()
-    kept.writer.close()
-    await wait_until(lambda: kept.worker.writer is None, "it is alone")
-    kept.worker.leave()
-    await kept.ended()
-    await kept.close()
-
-
-async def test_alone_it_ends_when_the_last_holder_ended_in_good_order(
-    lock: StateLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
-    kept = Kept(lock.path)
-    await kept.start()
-    await kept.serving()
-    kept.writer.close()
-    await wait_until(lambda: kept.worker.writer is None, "it is alone")
-    assert b"404" in await kept.ask()
-    lock.release()
-    await kept.ended()
-    await kept.close()
