@@ -16,8 +16,8 @@ from crossfade.control.store import Store
 from tests.blocking import watched
 
 settings.register_profile("no_deadline", deadline=None)
-# With one more Python: pytest --hypothesis-profile=again
-settings.register_profile("again", deadline=None, max_examples=25)
+# With one more Python: pytest --hypothesis-profile=again. A tenth: what depends on the Python seldom depends on the example.
+settings.register_profile("again", deadline=None, max_examples=10)
 settings.load_profile("no_deadline")
 
 # A shell starts background jobs with SIGINT ignored; processes of the tests would inherit that.

@@ -17,6 +17,7 @@ from crossfade.control.refusal import Refused
 from crossfade.control.replay import journal, replayed
 from crossfade.control.store import Store
 from crossfade.control.views import StatusChange, Verb
+from tests.tries import tries
 
 from .harness import CANARY, Harness, rows_of
 
@@ -241,5 +242,5 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 def test_law_three():
     run_state_machine_as_test(
         ExposureNeverExceedsTheJournal,
-        settings=settings(max_examples=30, stateful_step_count=15, deadline=None),
+        settings=settings(max_examples=tries(30), stateful_step_count=15, deadline=None),
     )

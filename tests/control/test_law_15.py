@@ -16,6 +16,7 @@ from crossfade.control.seen import Meant
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.routing.snapshot import Snapshot
+from tests.tries import tries
 
 from .harness import BOTH, CANARY, Harness, rollout_entry, with_rollouts
 
@@ -171,7 +172,7 @@ async def live(yaml: str, happenings: Sequence[Happening]) -> None:
     assert replayed(journal(world.store)).differences == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(st.sampled_from(FILES), HAPPENINGS)
 def test_nobody_is_sent_to_a_backend_that_is_down(yaml: str, happenings: list[Happening]) -> None:
     asyncio.run(live(yaml, happenings), debug=False)

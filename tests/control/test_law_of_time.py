@@ -14,6 +14,7 @@ from crossfade.control.replay import journal, replayed
 from crossfade.control.served_clock import MAX_STEP
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
+from tests.tries import tries
 
 from .harness import CANARY, Harness
 
@@ -121,5 +122,5 @@ class NoHoldEndsBeforeItIsServed(RuleBasedStateMachine):
 def test_law_fourteen() -> None:
     run_state_machine_as_test(
         NoHoldEndsBeforeItIsServed,
-        settings=settings(max_examples=30, stateful_step_count=20, deadline=None),
+        settings=settings(max_examples=tries(30), stateful_step_count=20, deadline=None),
     )

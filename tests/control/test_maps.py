@@ -11,6 +11,7 @@ from crossfade.rollout.machine import Event, NotAllowedError, Phase, RolloutStat
 from crossfade.rollout.other_rollouts import held_by
 from crossfade.routing.ledger import BUCKETS, Ledger, moved, new_ledger, salt_of
 from tests.ledgers import backend_of
+from tests.tries import tries
 
 SALT = salt_of("churn")
 CHALLENGERS = ("v3", "v4", "v5")
@@ -32,7 +33,7 @@ def beginnings(draw) -> tuple[Ledger, dict[str, RolloutState]]:
     return new_ledger({"v2": BUCKETS - share, "v3": share}, SALT), states
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(beginnings(), st.lists(st.tuples(st.sampled_from(CHALLENGERS), st.sampled_from(Event)), max_size=25))
 def test_a_change_of_one_challenger_moves_no_bucket_of_another(beginning, events):
     ledger, states = beginning

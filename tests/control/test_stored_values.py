@@ -22,6 +22,7 @@ from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import RolloutState
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Finding
+from tests.tries import tries
 
 LATER = "a_field_of_a_later_version"
 
@@ -78,7 +79,7 @@ STORED = [EvaluationInput, Evidence, Plan, RolloutState, Finding, Decision, Home
 
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 def test_what_is_stored_reads_back_equal_with_later_fields_too(kind: Any) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=tries(40), deadline=None)
     @given(values(kind))
     def check(value: Any) -> None:
         packed = msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=kind)
@@ -91,7 +92,7 @@ def test_what_is_stored_reads_back_equal_with_later_fields_too(kind: Any) -> Non
     check()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(values(EvaluationInput))
 def test_the_inputs_that_a_record_keeps_read_back_equal(inputs: EvaluationInput) -> None:
     kept = decode_inputs(json.loads(json.dumps(encode_inputs(inputs))))
@@ -109,7 +110,7 @@ def without_optional(value: msgspec.Struct) -> tuple[msgspec.Struct, dict[str, A
 
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 def test_missing_fields_take_their_defaults(kind: Any) -> None:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=tries(20), deadline=None)
     @given(values(kind))
     def check(value: Any) -> None:
         expected, fields = without_optional(value)

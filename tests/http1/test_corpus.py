@@ -13,6 +13,7 @@ from crossfade.http1.request_head import parse_request
 from crossfade.http1.response_head import parse_response
 from tests.http1.corpus import messages, name_of, serialised_request, serialised_response
 from tests.http1.laws import request_or_refusal, response_or_refusal
+from tests.tries import tries
 
 GOOD, BAD = messages("good"), messages("bad")
 GOOD_RESPONSES, BAD_RESPONSES = messages("good_responses"), messages("bad_responses")
@@ -81,13 +82,13 @@ def mutated(draw, seeds: list[bytes]) -> bytes:
     return raw
 
 
-@settings(max_examples=1000)
+@settings(max_examples=tries(1000))
 @given(mutated(REQUESTS))
 def test_a_mutated_request_is_parsed_or_refused(raw):
     request_or_refusal(raw)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=tries(1000))
 @given(mutated(RESPONSES), st.sampled_from([b"GET", b"HEAD", b"POST"]))
 def test_a_mutated_response_is_parsed_or_refused(raw, method):
     response_or_refusal(raw, method)

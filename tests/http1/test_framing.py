@@ -19,6 +19,7 @@ from crossfade.http1.framing import (
     UntilCloseReader,
     chunk,
 )
+from tests.tries import tries
 
 Result = tuple[bytes, bool, bytes]  # payload, done, surplus
 
@@ -199,7 +200,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=tries(1000))
 @given(st.lists(PIECES | st.binary(max_size=3), max_size=12).map(b"".join), PLACES)
 def test_any_bytes_in_any_pieces_give_the_same_outcome(raw, places):
     whole = outcome([raw])

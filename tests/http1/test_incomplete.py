@@ -13,6 +13,7 @@ from crossfade.http1.incomplete import check_request, check_response, is_check_d
 from tests.fuzz.laws import incomplete_request, incomplete_response
 from tests.http1.corpus import messages, name_of
 from tests.http1.test_corpus import REQUESTS, RESPONSES, mutated
+from tests.tries import tries
 
 HOST = b"GET / HTTP/1.1\r\nHost: h\r\n"
 CANNOT_BE_REQUESTS = [
@@ -80,13 +81,13 @@ def test_corpus_responses_byte_by_byte(path: Path):
     incomplete_response(path.read_bytes())
 
 
-@settings(max_examples=100)
+@settings(max_examples=tries(100))
 @given(mutated(REQUESTS), st.sampled_from([b"", b"\r\n\r\n"]))
 def test_law_an_early_refusal_of_a_request_is_the_refusal_of_the_whole(raw: bytes, end: bytes):
     incomplete_request(raw + end)
 
 
-@settings(max_examples=100)
+@settings(max_examples=tries(100))
 @given(mutated(RESPONSES), st.sampled_from([b"", b"\r\n\r\n"]))
 def test_law_an_early_refusal_of_a_response_is_the_refusal_of_the_whole(raw: bytes, end: bytes):
     incomplete_response(raw + end)

@@ -30,6 +30,7 @@ from crossfade.stats.restarts import (
     log_e_worse_restarted,
 )
 from crossfade.stats.sequential import log_e_worse
+from tests.tries import tries
 
 
 def with_counts(evidence: Evidence, version: int, here: tuple[int, int], rest: tuple[int, int]) -> None:
@@ -87,7 +88,7 @@ def test_neighbours_of_one_share_are_one_stratum_to_every_test(seed):
     assert strata == before  # others hold them
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 @given(st.lists(st.sampled_from([0.05, 0.1, 0.2]), min_size=MOST, max_size=40), st.integers(0, 1000))
 def test_merged_strata_give_no_more_evidence(shares, seed):
     """Law: the test from the start stays; wealth of marks is thrown away, and never won."""

@@ -15,6 +15,7 @@ from crossfade.rollout.plan import Goal, Plan
 from crossfade.rollout.recommendation import Advice, Recommendation
 from crossfade.rollout.step_gate import LASTS, GateAnswer, closed
 from crossfade.rollout.verdict import Finding, Verdict
+from tests.tries import tries
 
 PASS, FAIL = Finding("c", Verdict.PASS, "it is PASS"), Finding("c", Verdict.FAIL, "it is FAIL")
 UNDECIDED, VOID = Finding("c", Verdict.UNDECIDED, "not yet"), Finding("c", Verdict.VOID, "no data")
@@ -173,7 +174,7 @@ PLANS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(SITUATIONS, ANSWERS, st.floats(0, 400), PLANS)
 def test_law_5_the_loop_raises_exposure_only_behind_a_fresh_go(situation, gate, now, planned):
     finding, phase, waits, step = situation

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.routing.balance import pick, pick_by_weight
+from tests.tries import tries
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 
@@ -104,7 +105,7 @@ WEIGHTS = st.lists(st.integers(1, 20), min_size=2, max_size=6)
 
 
 @given(WEIGHTS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 def test_idle_endpoints_are_picked_by_weight(weights: list[int]) -> None:
     endpoints = [Endpoint(i, weight=weight) for i, weight in enumerate(weights)]
     draws = evenly(2_000)
@@ -114,7 +115,7 @@ def test_idle_endpoints_are_picked_by_weight(weights: list[int]) -> None:
 
 
 @given(WEIGHTS, st.integers(1, 64), st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_long_run_shares_are_those_of_the_weights_at_any_load(
     weights: list[int], load: int, seed: int
 ) -> None:

@@ -23,6 +23,7 @@ from crossfade.routing.ledger import (
     salt_of,
 )
 from tests.ledgers import bucket_of
+from tests.tries import tries
 
 SALT = salt_of("churn")
 NAMES = ("churn-v1", "churn-v2", "churn-v3", "churn-v4", "churn-v5", "churn-v6")
@@ -59,7 +60,7 @@ def digest(ledger: Ledger) -> str:
     return sha256(repr((ledger.backends, ledger.version)).encode() + ledger.slots).hexdigest()
 
 
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(weights(), st.lists(weights(), min_size=1, max_size=5))
 def test_law_2_over_any_history(first, changes):
     ledger = new_ledger(first, SALT)
@@ -79,7 +80,7 @@ def test_law_2_over_any_history(first, changes):
                 assert buckets_of(before, name) >= buckets_of(ledger, name)
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(weights(), weights(), weights())
 def test_restore_gives_the_identical_map(first, second, third):
     former = new_ledger(first, SALT)
@@ -90,7 +91,7 @@ def test_restore_gives_the_identical_map(first, second, third):
     assert moved(former, back) == 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(weights(), st.randoms(use_true_random=False))
 def test_the_order_of_names_does_not_matter(wanted, random):
     """Files that differ in order only give the same map in each replica."""
@@ -101,7 +102,7 @@ def test_the_order_of_names_does_not_matter(wanted, random):
     assert reweigh(start, dict(shuffled), SALT) == reweigh(start, wanted, SALT)
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(st.lists(st.integers(0, BUCKETS), min_size=1, max_size=6).map(sorted))
 def test_several_steps_give_the_map_of_one_step(steps):
     start = ledger = new_ledger({"old": BUCKETS}, SALT)
@@ -111,7 +112,7 @@ def test_several_steps_give_the_map_of_one_step(steps):
     assert owners(ledger) == owners(direct)
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(st.integers(0, 5000), st.lists(st.integers(0, BUCKETS), min_size=1, max_size=5))
 def test_two_weights_that_rise_and_fall_back_give_the_former_map(start, others):
     former = ledger = new_ledger({"old": BUCKETS - start, "new": start}, SALT)

@@ -16,6 +16,7 @@ from crossfade.routing.match import LONGEST_PATH, PathExpression, body_test, hea
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Match
 from tests.routing.requests import request, route, snapshot
+from tests.tries import tries
 
 
 def holds(match: Match, head: RequestHead) -> bool:
@@ -294,7 +295,7 @@ CONDITIONS = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(
     st.lists(CONDITIONS, max_size=8),
     PATHS,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from crossfade.routing.places import EXACT, FAR, LEAST_SHARE, TABLE_BYTES, PlaceTable, share_of
+from tests.tries import tries
 
 MEMORY = bytearray(TABLE_BYTES)
 
@@ -180,7 +181,7 @@ class Workers(RuleBasedStateMachine):
             assert self.table.waiting(self.workers[0].slot) == waiting - handed
 
 
-Workers.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Workers.TestCase.settings = settings(max_examples=tries(150), stateful_step_count=60, deadline=None)
 TestWorkers = Workers.TestCase
 
 

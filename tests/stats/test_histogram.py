@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, high_quantile, upper_edge
+from tests.tries import tries
 
 DURATIONS = st.floats(1e-6, 1e4)
 MANY = st.lists(DURATIONS, min_size=1, max_size=60)
@@ -51,7 +52,7 @@ def test_buckets_keep_the_order_of_values(a, b):
     assert (bucket_of(a) <= bucket_of(b)) or a > b
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(MANY, st.floats(0, 1) | st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]))
 def test_a_quantile_has_the_stated_accuracy(values, q):
     assert close(histogram(values).quantile(q), exact(values, q))

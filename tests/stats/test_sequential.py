@@ -20,6 +20,7 @@ from crossfade.stats.sequential import (
     ratio_interval,
     wilson,
 )
+from tests.tries import tries
 
 REFERENCE = [
     ([(0.05, 0, 0)], 0.0, 0.0, 0.0),
@@ -141,7 +142,7 @@ def test_log_e_above_falls_with_the_limit_and_rises_with_events(x, clean, p0, fa
     assert log_e_above(x + 1, n + 1, p0) >= log_e_above(x, n + 1, p0) - 1e-9
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(st.floats(0.01, 0.9), st.floats(0.001, 0.3), st.floats(1.2, 3))
 def test_gain_worse_equals_the_exact_expectation_of_the_best_alternative(share, p_rest, ratio):
     p_here = p_rest * ratio

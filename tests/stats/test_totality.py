@@ -35,6 +35,7 @@ from crossfade.stats.scores import Scores
 from crossfade.stats.segments import SegmentPairs
 from crossfade.stats.sequential import SplitCounts
 from crossfade.stats.unit_means import UnitSums
+from tests.tries import tries
 
 MODULES = [
     importlib.import_module(f"crossfade.stats.{found.name}")
@@ -377,7 +378,7 @@ def test_no_finite_input_raises_or_gives_nan(name: str):
     case = CASES[name]
     arguments = st.tuples(*case) if isinstance(case, tuple) else case
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=tries(25), deadline=None, suppress_health_check=list(HealthCheck))
     @given(arguments)
     def check(given_arguments: Any) -> None:
         found = FUNCTIONS[name](*given_arguments)
