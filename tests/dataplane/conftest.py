@@ -16,8 +16,9 @@ from tests.build import COMPILED
 from tests.dataplane.plane import Harness, keep_busy, tracked_exchange
 
 BUSY_TOO = (
-    "back_pressure", "early_answers", "failures", "half_close", "lingering", "mirror", "parting", "relay", "reuse",
-    "slow_readers", "storm", "streaming", "trailers", "tunnel", "tunnel_ends", "tunnel_reloads", "wild_storm",
+    "back_pressure", "early_answers", "failing_mirrors", "failures", "half_close", "lingering", "mirror",
+    "parting", "relay", "reuse", "slow_readers", "storm", "streaming", "trailers", "tunnel", "tunnel_ends",
+    "tunnel_reloads", "wild_storm",
 )  # fmt: skip
 
 
