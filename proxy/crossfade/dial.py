@@ -15,6 +15,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from crossfade.certificate import names_of
 from crossfade.files import PEM_LIMIT, held_open, read_regular
 from crossfade.routing.compiling import compile_tls
 from crossfade.routing.snapshot import Endpoint, Tls
@@ -185,10 +186,13 @@ def stamp_of(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
     return stamp.hexdigest(), faults
 
 
-def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+def examine(written: BackendTlsConfig, must_name_host: bool) -> tuple[str, dict[str, str]]:
     """A hash of the files' contents, and by key what is wrong with a file."""
     stamp, faults = stamp_of(written)
-    return stamp, faults or _unusable_files(compile_tls(written))
+    faults = faults or _unusable_files(compile_tls(written))
+    if not faults and must_name_host and written.cert and not names_of(read_regular(written.cert, PEM_LIMIT)):
+        faults = {"cert": "no client would get it: it names no host (subjectAltName)"}
+    return stamp, faults
 
 
 def _unusable_files(tls: Tls) -> dict[str, str]:

@@ -158,7 +158,7 @@ def test_tls_acts_at_a_start() -> None:
 def test_the_files_of_the_admin_api_are_examined_in_their_place() -> None:
     told: list[str] = []
 
-    def examine(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    def examine(tls: BackendTlsConfig, must_name_host: bool) -> tuple[str, dict[str, str]]:
         told.append(f"{tls.cert} {tls.key} {tls.ca}")
         return "stamp", {"cert" if tls.cert else "ca": "cannot be read"}
 

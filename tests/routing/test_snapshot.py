@@ -66,7 +66,7 @@ routes:
 
 @pytest.fixture(scope="module")
 def loaded() -> Loaded:
-    return load(FILE, "crossfade.yaml", {}, lambda tls: ("as it is", {}))
+    return load(FILE, "crossfade.yaml", {}, lambda tls, _: ("as it is", {}))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ import asyncio
 import textwrap
 from contextlib import suppress
 
+import pytest
+
 from crossfade.config.load import Loaded, load
+from crossfade.config.problem import ConfigError
 from crossfade.dial import examine
 from crossfade.workers import tls_files
 from crossfade.workers.tls_files import Renewal, TlsFiles
@@ -54,6 +57,17 @@ def test_files_are_read_again_and_again(tmp_path, monkeypatch):
     found = asyncio.run(looks(monkeypatch, loaded))
     assert len(found) == 4
     assert all(renewal.stamps == loaded.stamps for renewal in found)
+
+
+def test_a_certificate_that_no_client_would_get_is_refused_with_its_place(tmp_path):
+    """The first is for clients that ask for no host."""
+    files = [Authority(tmp_path, f"ca{n}").files("127.0.0.1") for n in range(2)]
+    pairs = ", ".join(f"{{cert: {cert}, key: {key}}}" for cert, key in files)
+    with pytest.raises(ConfigError) as raised:
+        load(textwrap.dedent(YAML.format(tls=f"tls: {{certificates: [{pairs}]}}")), "f.yaml", {}, examine)
+    (problem,) = raised.value.problems
+    said = "no client would get it: it names no host (subjectAltName)"
+    assert (problem.line, problem.path, problem.message) == (4, "tls.certificates[1].cert", said)
 
 
 def test_nothing_is_read_and_no_thread_is_asked_where_no_tls_is_configured(monkeypatch):

@@ -27,10 +27,12 @@ from crossfade.config.registered import (
 from crossfade.config.rules import RULES
 from crossfade.config.sentences import validated
 
-Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
+Examine = Callable[
+    [BackendTlsConfig, bool], tuple[str, dict[str, str]]
+]  # the bool: its certificate must name a host
 
 
-def _no_files(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+def _no_files(tls: BackendTlsConfig, must_name_host: bool) -> tuple[str, dict[str, str]]:
     """Checks nothing; for callers that have no access to the files."""
     return "", {}
 
@@ -114,7 +116,7 @@ def _examine_tls_files(
             message = "the files are not opened: a text that comes through the admin API gets only those read that the configuration in force names"
             problems.append(document.problem(section.place, message, at_key=True, severity="warning"))
             continue
-        stamp, faults = examine(section.files)
+        stamp, faults = examine(section.files, section.must_name_host)
         stamps[section.name] = stamps.get(section.name, "") + stamp
         problems += [document.problem(section.place_of(key), fault) for key, fault in faults.items()]
     return stamps, problems
@@ -126,6 +128,11 @@ class TlsSection(NamedTuple):
     name: str
     place: Loc
     files: BackendTlsConfig
+
+    @property
+    def must_name_host(self) -> bool:
+        """Of the certificates of a listener, the first is for clients that ask for no host."""
+        return self.place[-2:-1] == ("certificates",) and self.place[-1] != 0
 
     def place_of(self, key: str) -> Loc:
         """Of a key of `files` in the document."""

@@ -26,7 +26,7 @@ class Renewal(NamedTuple):
 def read(loaded: Loaded, examine: Examine) -> Renewal:
     renewal = Renewal({}, [])
     for section in tls_sections(loaded.config):
-        stamp, found = examine(section.files)
+        stamp, found = examine(section.files, section.must_name_host)
         renewal.stamps[section.name] = renewal.stamps.get(section.name, "") + stamp
         renewal.faults.extend(
             f"{'.'.join(map(str, section.place_of(key)))}: {fault}" for key, fault in found.items()
@@ -54,7 +54,10 @@ class TlsFiles:
             if not loaded.stamps:  # TLS is not configured: there is nothing to read
                 seen = loaded.stamps
                 continue
-            before, seen = seen, (await asyncio.to_thread(read, loaded, stamp_of)).stamps
+            before, seen = (
+                seen,
+                (await asyncio.to_thread(read, loaded, lambda files, _: stamp_of(files))).stamps,
+            )
             if seen == before and seen != (self.refused or loaded.stamps):
                 await self.renew(loaded)
 
