@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.inspection import WHOLE
 from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import Match, Sticky
@@ -334,4 +335,30 @@ async def test_a_request_without_a_body_is_not_searched(harness: Harness) -> Non
     harness.use(route("v2", sticky=sticky("json", "user")))
     client = await harness.client()
     await client.send(get())
+    assert (await client.answer()).status == 200
+
+
+MANY_TOKENS = b'"":1,' * 100_000
+ONE_TOKEN = b'"":"%b",' % (b"w" * len(MANY_TOKENS))
+
+
+@pytest.mark.parametrize("filler, yields", [(MANY_TOKENS, True), (ONE_TOKEN, False)], ids=["many", "one"])
+async def test_a_body_of_many_tokens_is_not_read_without_a_break(
+    harness: Harness, filler: bytes, yields: bool
+) -> None:
+    """Event loops read several times from one connection before others have their turn, and this is much work."""
+    harness.backend("v2")
+    harness.use(route("v2", sticky=sticky("json", "id")))
+    client = await harness.client()
+    body = b"{" + filler + b'"id":1}'
+    head, rest = post(body)[: -len(body)], body[-8:]
+    await send_in(client, head + body[:-8], 65_536)
+    (connection,) = harness.plane.clients
+    assert isinstance(connection, Downstream)
+    await wait_until(
+        lambda: connection.exchange is not None and connection.exchange.kept == len(body) - len(rest),
+        "the proxy has read all but the last bytes",
+    )
+    assert (connection.pauses > 0) is yields
+    await client.send(rest)
     assert (await client.answer()).status == 200

@@ -231,6 +231,8 @@ class Downstream(ResponseWriter):
                 self.deadline = NEVER
             if body or reader.done:
                 exchange.on_request_body(body, reader.done)
+                if exchange.inspection is not None and exchange.inspection.was_much_work():
+                    self.yield_turn(self.plane.loop)
         except BrokenBody:
             self.refuse(RequestRefused(Stage.PARSE, "The request's chunks are not valid."))
         except RequestRefused as refusal:

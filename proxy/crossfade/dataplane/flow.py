@@ -19,8 +19,9 @@ PIPELINE: Final = 1  # requests wait behind the one under way
 BODY: Final = 2  # it is kept until a backend is connected
 PEER: Final = 4  # the other side of the relay does not read
 ANSWERS: Final = 8  # the client does not read its answers
+OTHERS: Final = 16  # what it has sent was much work, and other connections have their turn
 OF_EXCHANGE: Final = BODY | PEER
-ALL: Final = PIPELINE | BODY | PEER | ANSWERS
+ALL: Final = PIPELINE | BODY | PEER | ANSWERS | OTHERS
 HIGH_WATER: Final = 64 * 1024  # bytes in a transport above which the other side is not read
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
@@ -64,6 +65,11 @@ class Flow(Receiver):
             self.pause(reason)
         else:
             self.resume(reason)
+
+    def yield_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read on in the next turn of the loop: event loops read up to 32 times from one connection before that."""
+        self.pause(OTHERS)
+        loop.call_soon(self.resume, OTHERS)
 
     def next_look(self, now: float, patience: float) -> float:
         """Seconds until the next look at what the peer takes; 0: nothing waits, or it took nothing for `patience`.

@@ -23,6 +23,7 @@ from crossfade.routing.path_values import Path, tree_of
 from crossfade.routing.router import CompiledRoute, need_body
 
 WHOLE: Final = 65_536  # bytes
+_MUCH: Final = 4096  # tokens: some milliseconds
 _REPEATED: Final = "The body has a JSON field that decides its route more than once."
 NO_ROOM: Final = "Too many long request bodies are held."
 
@@ -42,6 +43,7 @@ class Inspection:
         "router",
         "scan",
         "scanned",
+        "steps_before",
     )
 
     def __init__(self, room: Room, head: RequestHead, candidates: Sequence[CompiledRoute]) -> None:
@@ -58,6 +60,7 @@ class Inspection:
         self.limit = inspect_limit(candidates)
         self.scan = JsonScan(tree_of(paths_of(candidates)))
         self.scanned = 0  # bytes
+        self.steps_before = 0  # of the scan, when `was_much_work` was asked last
         self.cut = False  # whether fields may be behind the limit
 
     def learn(self, data: bytes, done: bool) -> bool:
@@ -103,6 +106,11 @@ class Inspection:
             self.scan.feed(data)
             if self.scan.repeated:
                 raise RequestRefused(Stage.PARSE, _REPEATED)
+
+    def was_much_work(self) -> bool:
+        """Whether the last part was: a body of many small tokens costs many times as much as one of text."""
+        before, self.steps_before = self.steps_before, self.scan.steps
+        return self.steps_before - before > _MUCH
 
     def content(self) -> tuple[Any, str]:
         """As `content_of`."""
