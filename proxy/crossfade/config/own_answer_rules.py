@@ -65,19 +65,19 @@ def _redirects_to_themselves(document: Document) -> Iterator[Problem]:
 
 def _redirects_back_to_their_route(document: Document) -> Iterator[Problem]:
     """A client would follow such a redirect until it gives up. Not so where an earlier route has the path that it leads to."""
-    for loc, route in document.each("routes", "*"):
+    routes = list(document.each("routes", "*"))
+    for number, (loc, route) in enumerate(routes):
         redirect = route.child("redirect")
         if redirect is None or redirect.child("scheme") is not None or redirect.child("host") is not None:
             continue
         status = redirect.child("status")
         if route.child("match", "methods") is not None and status is not None and status.text in _MAKE_A_GET:
             continue
-        earlier = [other for _, other in document.each("routes", "*")][: int(loc[1])]
         for key in ("path", "prefix"):
             target = (redirect.child(key) or redirect).text or ""
             if not target.startswith("/"):
                 continue
-            if _takes(route, target) and not any(_may_take(other, target) for other in earlier):
+            if _takes(route, target) and not any(_may_take(other, target) for _, other in routes[:number]):
                 message = f"leads back to this route, which matches {target} too"
                 yield document.problem((*loc, "redirect", key), message)
 
