@@ -1,4 +1,4 @@
-"""Sends requests as fast as possible, without a sticky key, so that each gets an independent random backend."""
+"""Sends requests as fast as possible, or after pauses, without a sticky key, so that each gets an independent random backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.scenarios.harness import wait_until
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next request as soon as the previous answer is complete."""
+    """Sends the next request as soon as the previous answer is complete, or a pause behind it."""
 
     def __init__(self, load: FastLoad) -> None:
         self.load = load
@@ -34,7 +34,13 @@ class Connection(asyncio.Protocol):
         self.load.record(int(head[9:12]), field(head, b"x-crossfade-backend").decode())
         if self.load.stopping:
             self.transport.close()
+        elif self.load.pause:
+            asyncio.get_running_loop().call_later(self.load.pause, self.send)
         else:
+            self.send()
+
+    def send(self) -> None:
+        if not self.transport.is_closing():
             self.transport.write(next(self.load.requests))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -51,9 +57,12 @@ def field(head: bytes, name: bytes) -> bytes:
 class FastLoad:
     """`answers` by (backend, whether 200); `first_bad` and `last` are monotonic times of answers by backend."""
 
-    def __init__(self, port: int, paths: tuple[str, ...] = ("/predict",), connections: int = 16) -> None:
+    def __init__(
+        self, port: int, paths: tuple[str, ...] = ("/predict",), connections: int = 16, pause: float = 0.0
+    ) -> None:
         self.port = port
         self.connections = connections
+        self.pause = pause
         self.requests = cycle(
             b"POST %b HTTP/1.1\r\nHost: models\r\nContent-Length: 2\r\n\r\n{}" % path.encode()
             for path in paths

@@ -93,7 +93,7 @@ async def test_a_shadow_that_gives_no_decision_to_half_of_the_copies_is_aborted(
 
     async with fake_backends(always_200, scored) as backends:  # type: ignore[arg-type]
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "50%"))
-        async with running(proxy), Load(proxy.url):
+        async with running(proxy), Load(proxy.url, pause=SELDOM):
             reason = await aborted(proxy)
             assert reason.startswith("disagreement <= 1%: ")
             assert "because the challenger gave none)" in reason

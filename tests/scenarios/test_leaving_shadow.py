@@ -59,7 +59,8 @@ async def end_of(tmp_path: Path, models: Models, action: str) -> str:
     """The reason of the first decision with this action. The journal is replayed without a difference."""
     async with fake_backends(models.status, models.score) as backends:
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW)
-        async with running(proxy), Load(proxy.url, customers=4):
+        # A fault must be there in several blocks of five seconds, and more requests bring none sooner.
+        async with running(proxy), Load(proxy.url, customers=4, pause=0.02):
 
             async def decided() -> str | None:
                 return await decision(proxy, action)

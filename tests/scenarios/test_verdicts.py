@@ -9,8 +9,10 @@ from tests.scenarios.conftest import routing
 from tests.scenarios.fast_load import FastLoad
 from tests.scenarios.harness import Model, Proxy, running, wait_until
 
-# The fault must be there in some blocks of five seconds (docs/statistics.md), and this load is thousands a second.
-MAX_REQUESTS = 400_000
+# The fault must be there in some blocks of five seconds (docs/statistics.md), and more than some hundred requests a second
+# bring none sooner.
+SELDOM = 0.02  # seconds
+MAX_REQUESTS = 100_000
 RELATIVE = "[{metric: error_rate, max_increase: 0.5%}]"
 ROLLOUTS = 20
 
@@ -42,7 +44,7 @@ async def test_a_challenger_with_5_percent_errors_at_weight_5_percent_is_aborted
 ) -> None:
     models = {"v2": Model("v2", errors=0.01), "v3": Model("v3", errors=0.05)}
     proxy = Proxy(tmp_path, routing(models, canary_without_fallback("[{weight: 5%, hold: 1h}]")))
-    async with running(*models.values(), proxy), FastLoad(proxy.port) as load:
+    async with running(*models.values(), proxy), FastLoad(proxy.port, pause=SELDOM) as load:
         await wait_until(lambda: load.total > MAX_REQUESTS or phase_is(proxy, "aborted"), "the abort")
         assert await phase_is(proxy, "aborted"), load.answers
         decision = await last_decision(proxy)
