@@ -14,11 +14,11 @@ export PYTHONMALLOC := pymalloc
 unexport PYTHONDONTWRITEBYTECODE
 SHARED := -m pytest -n $(JOBS) --dist worksteal
 # By the Python that is named. Exit code 5: ARGS chose no test of this kind.
-run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) $(2) || [ $$? = 5 ]
+run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
 run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/quality tests/report tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-beside test-alone test-all-pythons test-interpreted test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench bench-serving features lock clean
+.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench bench-serving features lock clean
 demo: $(VENV)/models.ok $(if $(findstring tour,$(ARGS)),$(VENV)/tour.ok) ; $(PY) -m crossfade demo $(ARGS)
 test: test-beside test-alone
 # Those that may run beside others, and those that may not.
@@ -47,9 +47,6 @@ $(VENV)/servers/%.ok: $(VENV)/bin/python tests/servers/%.txt
 	$(PYTHON) -m venv $(@D)/$*
 	$(@D)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/servers/$*.txt
 	touch $@
-# All but the scenarios of serving, for CI, which runs those compiled, as most serve. The sources serve in all other scenarios.
-test-interpreted: $(VENV)/test.ok
-	$(call run_beside,$(PY) $(DEV),$(SERVING:%=--ignore=tests/scenarios/test_%.py))
 # In a new environment, of the newest versions that there are today, whatever requirements/ says.
 test-newest: newest ; $(MAKE) test VENV=$(VENV)/newest DEV=
 newest:
