@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import ssl
@@ -42,6 +43,24 @@ async def test_an_incomplete_head_gets_408_after_the_head_timeout(harness: Harne
     await client.send(head)
     await expect_refusal(client, 408, b"downstream/head_timeout")
     assert harness.plane.recorder.take().refused == {"408:head_timeout": 1}
+
+
+async def test_empty_lines_give_an_idle_client_no_more_time(harness: Harness) -> None:
+    serve(harness, head_timeout=6 * GUARD, keep_alive=SHORT)
+    client = await harness.client()
+    await client.send(get())
+    await client.answer()
+
+    async def send_empty_lines() -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                for byte in (b"\r", b"\n"):
+                    await client.send(byte)
+                    await asyncio.sleep(SHORT / 10)
+
+    sending = asyncio.create_task(send_empty_lines())
+    assert (await client.rest())[1] in ("closed", "reset")
+    sending.cancel()
 
 
 async def test_a_head_sent_byte_by_byte_gets_408_after_the_head_timeout(harness: Harness) -> None:

@@ -174,9 +174,10 @@ class Downstream(ResponseWriter):
             self.close()
             return
         self.resume(PIPELINE)
-        if size and not self.sought:
+        is_begun = size > 0 and self.buffer[0] != CR  # an empty line is no request, and gives no more time
+        if is_begun and not self.sought:
             self.deadline = plane.now + plane.snapshot.head_timeout
-        self.sought = max(size - 3, min(size, 1))
+        self.sought = max(size - 3, 1) if is_begun else 0
 
     def start(self, head: RequestHead, rest: bytes) -> None:
         """Begin with the part of the body that has arrived, in `rest` or the buffer. Raises RequestRefused."""
