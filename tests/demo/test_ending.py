@@ -81,7 +81,8 @@ def folder(tmp_path: Path) -> Path:
 async def demo(folder: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-c", DEMO, *words),
+        # Also where the tests run under nohup: a hang-up that the parent ignores is ignored by the demo too.
+        *("env", "--default-signal=HUP", sys.executable, "-u", "-c", DEMO, *words),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"TMPDIR": str(folder), "PYTHONPATH": path, "COLUMNS": "200"},
         start_new_session=True,

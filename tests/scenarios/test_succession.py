@@ -223,14 +223,11 @@ async def test_a_successor_that_is_killed_after_the_holder_left_is_not_missed(
     proxy = Proxy(tmp_path, routing(models, HALF))
     async with running(proxy), Load(proxy.url) as load:
         before = await workers_of(proxy)
-        successors = [
-            await asyncio.create_subprocess_exec(
+        for _ in range(2):  # one after the other: while the first is waited for, a second could take over
+            successor = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "crossfade", "run", "--takeover", str(proxy.file)),
                 stderr=asyncio.subprocess.DEVNULL,
             )
-            for _ in range(2)
-        ]
-        for successor in successors:
             await wait_until(partial(children_of, successor.pid), "it has a worker")
             successor.kill()
             await successor.wait()
