@@ -27,9 +27,8 @@ from crossfade.config.registered import (
 from crossfade.config.rules import RULES
 from crossfade.config.sentences import validated
 
-Examine = Callable[
-    [BackendTlsConfig, bool], tuple[str, dict[str, str]]
-]  # the bool: its certificate must name a host
+# The bool: its certificate must name a host.
+Examine = Callable[[BackendTlsConfig, bool], tuple[str, dict[str, str]]]
 
 
 def _no_files(tls: BackendTlsConfig, must_name_host: bool) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Generic, TypeVar
 
-from crossfade.config.match import MatchConfig
+from crossfade.config.match import MatchConfig, is_below
 
 _MAX_COMPARED = 1000  # routes with the same path; a configuration has a few
 T = TypeVar("T")
@@ -37,11 +37,7 @@ def _path_covers(earlier: MatchConfig, later: MatchConfig) -> bool:
     if earlier.prefix in (None, "/"):
         return True
     known = later.path if later.path is not None else later.prefix
-    return known is not None and _path_begins(known, str(earlier.prefix))
-
-
-def _path_begins(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+    return known is not None and is_below(known, str(earlier.prefix))
 
 
 class EarlierRoutes(Generic[T]):

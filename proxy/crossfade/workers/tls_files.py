@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from crossfade.config.load import Examine, Loaded, tls_sections
+from crossfade.config.model import BackendTlsConfig
 from crossfade.dial import examine, stamp_of
 
 WATCH = 1.0  # seconds between two looks
@@ -34,6 +35,10 @@ def read(loaded: Loaded, examine: Examine) -> Renewal:
     return renewal
 
 
+def _unexamined(files: BackendTlsConfig, _must_name_host: bool) -> tuple[str, dict[str, str]]:
+    return stamp_of(files)
+
+
 class TlsFiles:
     """`loaded`: the configuration in force; `use` is called with files that can be used, `refuse` with others."""
 
@@ -54,10 +59,7 @@ class TlsFiles:
             if not loaded.stamps:  # TLS is not configured: there is nothing to read
                 seen = loaded.stamps
                 continue
-            before, seen = (
-                seen,
-                (await asyncio.to_thread(read, loaded, lambda files, _: stamp_of(files))).stamps,
-            )
+            before, seen = seen, (await asyncio.to_thread(read, loaded, _unexamined)).stamps
             if seen == before and seen != (self.refused or loaded.stamps):
                 await self.renew(loaded)
 
