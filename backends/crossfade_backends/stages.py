@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -44,13 +45,19 @@ def in_stage(metadata: Metadata, stage: Stage, by: str) -> Metadata:
 
 def move(root: Path, name: str, version: str, stage: Stage, by: str = "") -> Metadata:
     """To the stage that it has already: changes nothing. Raises RegistryError for a move that is not in NEXT."""
-    read_metadata(root, name, version)  # before its folder is locked: raises where it is none
+    with _alone(root, name, version) as metadata:
+        return _move(root, metadata, stage, by)
+
+
+@contextmanager
+def _alone(root: Path, name: str, version: str) -> Iterator[Metadata]:
+    """Nobody else moves or tags versions of the model meanwhile, and the proxy promotes none. Raises RegistryError where it is none."""
+    read_metadata(root, name, version)  # there is a folder to be locked
     with locked_folder(root / name):
-        return _move(root, read_metadata(root, name, version), stage, by)
+        yield read_metadata(root, name, version)
 
 
 def _move(root: Path, metadata: Metadata, stage: Stage, by: str) -> Metadata:
-    """Nobody else moves or tags versions of the model meanwhile, and the proxy promotes none."""
     if metadata.stage == stage:
         return metadata
     if stage not in NEXT[metadata.stage]:
@@ -95,9 +102,7 @@ def user() -> str:
 
 def tag(root: Path, name: str, version: str, **tags: str) -> Metadata:
     """Adds tags, or replaces them."""
-    read_metadata(root, name, version)  # raises where it is none
-    with locked_folder(root / name):
-        metadata = read_metadata(root, name, version)
+    with _alone(root, name, version) as metadata:
         tagged = metadata.model_copy(update={"tags": metadata.tags | tags})
         write_metadata(root, tagged)
         return tagged
