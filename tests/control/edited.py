@@ -16,13 +16,6 @@ TWO = (
 )
 
 
-def again(harness: Harness) -> Harness:
-    """The proxy dies, and another one opens the same state."""
-    other = Harness(harness.store)
-    other.now = harness.now
-    return other
-
-
 async def in_step_two() -> Harness:
     harness = Harness()
     await harness.load()

@@ -240,3 +240,10 @@ class Harness:
 
     async def actions(self) -> list[str]:
         return [d.action for d in await self.decisions()]
+
+
+def again(harness: Harness, seconds: float = 0.0) -> Harness:
+    """The proxy dies, and another one opens the same state (a second connection to it, in truth) `seconds` later."""
+    other = Harness(harness.store)
+    other.now, other.wall_ahead = harness.now + seconds, harness.wall_ahead
+    return other

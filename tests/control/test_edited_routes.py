@@ -10,9 +10,9 @@ import pytest
 from crossfade.control import loading
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
-from tests.control.edited import TWO, again, assert_replayed, in_step_two
+from tests.control.edited import TWO, assert_replayed, in_step_two
 
-from .harness import CANARY, HEAD, HEADING, Harness, rollout_entry, with_rollouts
+from .harness import CANARY, HEAD, HEADING, Harness, again, rollout_entry, with_rollouts
 
 HOUR = 3600.0
 

@@ -13,9 +13,9 @@ from crossfade.control.edits import route_edits
 from crossfade.control.refusal import Refused
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
-from tests.control.edited import again, assert_replayed, in_step_two
+from tests.control.edited import assert_replayed, in_step_two
 
-from .harness import CANARY, HEAD, HEADING, Harness, loaded
+from .harness import CANARY, HEAD, HEADING, Harness, again, loaded
 
 SECOND_ENDPOINT = HEAD.replace("[http://127.0.0.1:9003]", "[http://127.0.0.1:9003, http://127.0.0.1:9013]")
 

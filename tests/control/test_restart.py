@@ -11,23 +11,8 @@ from crossfade.control.store import Store
 from crossfade.control.views import StatusChange, Verb
 from tests.ledgers import backend_of
 
-from .harness import CANARY, HEAD, Harness
-
-TWO = (
-    CANARY
-    + """
-  - name: other
-    match: {prefix: /}
-    split: {v2: 60%, v4: 40%}
-"""
-)
-
-
-def again(harness: Harness) -> Harness:
-    """The proxy dies, and another one opens the same state (a second connection to it, in truth)."""
-    other = Harness(harness.store)
-    other.now = harness.now
-    return other
+from .edited import TWO
+from .harness import CANARY, HEAD, Harness, again
 
 
 @pytest.fixture

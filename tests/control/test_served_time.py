@@ -12,7 +12,7 @@ from crossfade.control.store import Store
 from crossfade.control.views import StatusChange
 from crossfade.rollout.external import Reading
 
-from .harness import CANARY, HEAD, Harness
+from .harness import CANARY, HEAD, Harness, again
 
 HOUR = 3600.0
 SIX_HOURS = CANARY.replace("hold: 10s", "hold: 6h").replace("max_step_time: 120s", "max_step_time: 30h")
@@ -30,13 +30,6 @@ async def begun(yaml: str, store: Store | None = None) -> Harness:
     await harness.run(3)
     assert (harness.rollout.phase, harness.rollout.step, harness.rollout.weight) == ("progressing", 0, 0.05)
     return harness
-
-
-def again(harness: Harness, seconds: float = 0.0) -> Harness:
-    """Another proxy on the same state, `seconds` later."""
-    other = Harness(harness.store)
-    other.now, other.wall_ahead = harness.now + seconds, harness.wall_ahead
-    return other
 
 
 @pytest.mark.parametrize("step", [2 * HOUR, -2 * HOUR, 7 * 24 * HOUR])
