@@ -126,6 +126,7 @@ class DataPlane(Plane):
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """With several descriptors of the socket over TLS: see TLS_ACCEPTS."""
+        more = 0 if tls is None else TLS_ACCEPTS - 1
         servers = [
             await self.loop.create_server(
                 self.new_client if tls is None else as_protocol(self.new_tls_client),
@@ -135,7 +136,7 @@ class DataPlane(Plane):
                 ssl_handshake_timeout=HANDSHAKE if tls is not None else None,
                 ssl_shutdown_timeout=SHUTDOWN if tls is not None else None,
             )
-            for accepting in [sock, *(sock.dup() for _ in range(1, 1 if tls is None else TLS_ACCEPTS))]
+            for accepting in [sock, *(sock.dup() for _ in range(more))]
         ]
         self.listening.append((servers, sock, tls))
 
