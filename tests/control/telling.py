@@ -5,31 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
-from crossfade.control import message_sender
 from crossfade.control.message_sender import MessageSender
 from crossfade.control.notifications import Notifications
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
-from crossfade.rollout.retraining import pause_after
 from tests.control.harness import CANARY, HEAD, Harness
 from tests.control.receiver import Hook
 
 SECRET = "a secret of the webhook"
 EVERYTHING = "[begin, advance, pause, resume, promote, abort, rollback, retry, restart, split, state]"
-
-
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the pauses that there would have been, in seconds; the list grows with each."""
-    found: list[float] = []
-
-    def pause(attempt: int) -> float:
-        found.append(pause_after(attempt))
-        return 0.0
-
-    monkeypatch.setattr(message_sender, "pause_after", pause)
-    return found
 
 
 @asynccontextmanager

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from crossfade.control import message_sender
 from crossfade.control.message_sender import MessageSender
 from crossfade.control.views import StatusChange, Verb
 from tests.control.harness import CANARY, HEAD
+from tests.control.pauses import without_pauses
 from tests.control.receiver import Hook, listening, until
 from tests.control.telling import (
     SECRET,
@@ -23,13 +25,12 @@ from tests.control.telling import (
     telling,
     told_of,
     waiting,
-    without_pauses,
 )
 
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return without_pauses(monkeypatch)
+    return without_pauses(monkeypatch, message_sender)
 
 
 async def test_decisions_are_told_in_order_signed_and_with_a_link():

@@ -21,8 +21,8 @@ from crossfade.control import retrain_runner
 from crossfade.control.retrain_runner import RetrainRunner
 from crossfade.control.views import RetrainView
 from crossfade.control.webhook import MAX_ANSWER
-from crossfade.rollout.retraining import pause_after
 from tests.control.harness import CANARY, HEAD, Harness
+from tests.control.pauses import without_pauses
 
 SECRET = "a secret of the webhook"
 TIMEOUT = 60.0
@@ -89,15 +89,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that there would have been."""
-    pauses: list[float] = []
-
-    def pause(attempt: int) -> float:
-        pauses.append(pause_after(attempt))
-        return 0.0
-
-    monkeypatch.setattr(retrain_runner, "pause_after", pause)
-    return pauses
+    return without_pauses(monkeypatch, retrain_runner)
 
 
 async def ended(yaml: str, evidence: Any = None) -> tuple[Harness, RetrainView]:

@@ -14,6 +14,7 @@ from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from tests.control.gated_store import GatedStore
 from tests.control.harness import HEAD
+from tests.control.pauses import without_pauses
 from tests.control.receiver import Hook, listening, until
 from tests.control.telling import (
     command,
@@ -24,13 +25,12 @@ from tests.control.telling import (
     telling,
     told_of,
     waiting,
-    without_pauses,
 )
 
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return without_pauses(monkeypatch)
+    return without_pauses(monkeypatch, message_sender)
 
 
 # ── kept ──────────────────────────────────────────────────────────────────────────────────────────
