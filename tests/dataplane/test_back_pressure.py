@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from crossfade import dial
 from crossfade.dataplane.downstream import PIPELINE_LIMIT, Downstream
-from crossfade.dataplane.flow import ALL, ANSWERS, BODY, OF_EXCHANGE, PEER, PIPELINE, Flow
+from crossfade.dataplane.flow import ALL, ANSWERS, BODY, OF_EXCHANGE, OTHERS, PEER, PIPELINE, Flow
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.snapshot import Match
 from tests.dataplane.plane import Harness, connecting_slowly, route
@@ -99,13 +99,16 @@ class Side:
         self.reading = True
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([PIPELINE, BODY, PEER, ANSWERS, OF_EXCHANGE, ALL]))))
+REASONS = (PIPELINE, BODY, PEER, ANSWERS, OTHERS)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([*REASONS, OF_EXCHANGE, ALL]))))
 def test_a_connection_is_read_while_no_reason_is_left(events: list[tuple[bool, int]]) -> None:
     side, flow = Side(), Flow()
     flow.connection_made(cast(asyncio.Transport, side))
     left: set[int] = set()
     for paused, reasons in events:
-        bits = {bit for bit in (PIPELINE, BODY, PEER, ANSWERS) if bit & reasons}
+        bits = {bit for bit in REASONS if bit & reasons}
         left = left | bits if paused else left - bits
         flow.set_paused(reasons, paused)
         assert side.reading is (not left)
