@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, CookieJar, TCPConnector
 
+from loadtests.ports import free_port
 from tests.admin.site import serving
 from tests.certificates import Authority
-from tests.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 NGINX = """

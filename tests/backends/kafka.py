@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 
 TIMEOUT = 120.0
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from crossfade_backends.admin_client import AdminClient, ProxyError
-from tests.ports import free_port
+from loadtests.ports import free_port
 
 PLACE = {"source": "a.yaml", "line": 3, "column": 5, "path": "routes[0]"}
 PROBLEMS = [

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from crossfade_backends.batch import main
 from crossfade_backends.batch_proxy import Pace
+from loadtests.ports import free_port
 from tests.backends.test_batch import customers, read, write
-from tests.ports import free_port
 
 Answer = Callable[[str, int], web.Response]
 

@@ -22,7 +22,7 @@ from crossfade_backends.deployments import (
 )
 from crossfade_backends.models import main
 from crossfade_backends.registry import Metadata
-from tests.ports import free_port
+from loadtests.ports import free_port
 
 STATUS: dict[str, Any] = {
     "routes": [{"name": "churn", "split": {"old": 1.0, "new": 0.0}, "mirrors": [], "fallback": None}],

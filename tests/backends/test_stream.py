@@ -16,10 +16,10 @@ from crossfade.demo.topic import broker
 from crossfade_backends.stages import named_version
 from crossfade_backends.stream import main, parse
 from crossfade_backends.stream_scoring import Message, by_model
+from loadtests.ports import free_port
 from tests.backends.kafka import read, relay, send, streaming
 from tests.backends.serving import fetch, serving
 from tests.backends.test_batch import customers
-from tests.ports import free_port
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from crossfade_backends.deployments import (
 from crossfade_backends.locks import try_lock
 from crossfade_backends.processes import Identity, identity_of, is_alive, marked, send
 from crossfade_backends.supervisor import CALM_AFTER, HUNG_AFTER, LONGEST_WAIT, MARK, Supervisor
-from tests.ports import free_port
+from loadtests.ports import free_port
 
 TIMEOUT = 60.0
 

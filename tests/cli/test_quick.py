@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from crossfade.config.load import load
+from loadtests.ports import free_port
 from tests.cli.conftest import Shell
 from tests.cli.test_init import serving
-from tests.ports import free_port
 
 TIMEOUT = 60.0  # seconds
 

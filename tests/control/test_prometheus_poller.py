@@ -16,7 +16,7 @@ from aiohttp import web
 from crossfade.config.model import Config
 from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import wait_until
 
 from .harness import CANARY, HEAD, Harness, loaded

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 import yaml
 
+from loadtests.ports import free_port
 from tests.docs.blocks import ROOT, Block, blocks_of
-from tests.ports import free_port
 from tests.scenarios.harness import Model, Proxy, running, wait_until
 
 CUSTOMERS = 1500

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.ports import free_port
 from tests.docs.blocks import ROOT, Block, blocks_of
-from tests.ports import free_port
 
 TUTORIAL = list(blocks_of((ROOT / "docs/first-rollout.md").read_text("utf-8"), "docs/first-rollout.md"))
 PORTS = ("8080", "9901", "8002", "8003", "8004")

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import yaml
 
+from loadtests.ports import free_port
 from tests.docs.blocks import ROOT
-from tests.ports import free_port
 from tests.scenarios.harness import Process, Proxy, running, wait_until
 
 EXAMPLES = ROOT / "examples"

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 
 TIMEOUT = 90.0  # seconds; long, because the machine may be slow
 

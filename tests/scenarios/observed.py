@@ -15,8 +15,8 @@ from typing import Any
 
 from aiohttp import web
 
+from loadtests.ports import free_port
 from tests.certificates import Authority
-from tests.ports import free_port
 from tests.scenarios.visiting import Visiting
 
 BUYS = {"v2": 0.3, "v3": 0.5}

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 import yaml
 
+from loadtests.ports import free_port
 from tests.deploy.promql import ALERTMANAGER, FOLDER, RULES
-from tests.ports import free_port
 from tests.scenarios.harness import Process, wait_until
 
 NEEDS_PROMETHEUS = pytest.mark.skipif(

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import Proxy, running, wait_until
 
 # nginx passes the `Forwarded` header of the client on without a change.

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from loadtests.accounting import process_tree, processes
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import Load, Proxy, running, wait_until
 
 BOMB = gzip.compress(b'{"p": "' + b"0" * 70_000_000 + b'"}', compresslevel=9)[:65_000]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import Proxy, running, wait_until
 
 REQUEST = b"GET /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.ports import free_port
 from tests.certificates import Authority
-from tests.ports import free_port
 from tests.scenarios.conftest import routing
 from tests.scenarios.harness import Model, Proxy, running, wait_until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.conftest import canary, routing
 from tests.scenarios.harness import Model, Proxy, running, wait_until
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from crossfade_backends.data import FEATURES, draw_sample
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import Process, Proxy, running, wait_until
 
 ROWS = 4000

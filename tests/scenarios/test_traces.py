@@ -12,7 +12,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.conftest import canary, routing
 from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 

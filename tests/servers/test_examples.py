@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from loadtests.ports import free_port
 from tests.docs.blocks import blocks_of
 from tests.docs.shell import commands
 from tests.examples.running import EXAMPLES, proxy_of
-from tests.ports import free_port
 from tests.scenarios.harness import Proxy, running, wait_until
 from tests.servers.environments import TIMEOUT, environment, serving
 from tests.servers.tapping import Tap

@@ -15,9 +15,9 @@ import yaml
 from crossfade.quality.answer import Output, RawAnswer, decision_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
+from loadtests.ports import free_port
 from tests.docs.blocks import ROOT, blocks_of
 from tests.docs.shell import commands
-from tests.ports import free_port
 from tests.scenarios.harness import Proxy, running
 from tests.servers.environments import serving, write_model
 from tests.servers.tapping import Tap, tapped

@@ -15,7 +15,7 @@ from crossfade.config.registry import RegisteredVersion, RegistryConfig
 from crossfade.control.registries import Found, MlflowRegistry, RegistryError
 from crossfade_backends.mlflow_registry import MlflowError, register
 from crossfade_backends.registry import Metadata, Metrics
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 from tests.servers.environments import serving
 

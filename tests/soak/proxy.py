@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.ports import free_port
+from loadtests.ports import free_port
 from tests.soak.record import Record
 
 MARK = "CROSSFADE_SOAK"

@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 
-from tests.ports import BLOCK, FIRST, LAST, free_port
+from loadtests.ports import BLOCK, FIRST, LAST, free_port
 
-DRAW = "from tests.ports import free_port; print(*(free_port() for _ in range(20))); input()"
+DRAW = "from loadtests.ports import free_port; print(*(free_port() for _ in range(20))); input()"
 
 
 def test_processes_draw_from_blocks_of_their_own():
