@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from crossfade.coalescing import end_of
 from crossfade.config.rollout import GateConfig
 from crossfade.control.background import Background
 from crossfade.control.controller import Controller
@@ -79,7 +80,7 @@ class GateKeeper:
     async def _follow(self) -> None:
         while True:
             self.look()
-            await asyncio.sleep(LOOK_EVERY)
+            await end_of(LOOK_EVERY)
 
     def look(self) -> None:
         """Ask what is to be asked now."""

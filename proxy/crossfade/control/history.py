@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from crossfade.coalescing import end_of
 from crossfade.control.background import Background
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.database import IN_MEMORY
@@ -51,7 +52,7 @@ class History:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            await end_of(LOOK)
             self.look()
 
     def look(self) -> None:

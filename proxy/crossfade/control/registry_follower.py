@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from crossfade.coalescing import end_of
 from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
 from crossfade.config.registered import RegisteredBackend, RegisteredOfRoute
@@ -86,7 +87,7 @@ class RegistryFollower:
                         await self.look_for_challengers(self.registry)
             except Exception:
                 log.exception("the registry cannot be followed; the next look tries again")
-            await asyncio.sleep(self.look)
+            await end_of(self.look)
 
     async def _open(self) -> None:
         """The registry of the present configuration."""

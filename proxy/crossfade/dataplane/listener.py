@@ -15,6 +15,7 @@ import ssl
 from functools import partial
 from time import time
 
+from crossfade.coalescing import until_next
 from crossfade.dataplane.access_log import AccessLogger
 from crossfade.dataplane.cutting import schedule_cuts
 from crossfade.dataplane.downstream import DRAIN_IDLE, Downstream
@@ -99,7 +100,7 @@ class DataPlane(Plane):
         self.trace(snapshot)
         schedule_cuts(self, snapshot)
         if self.sweeper is None:
-            self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+            self.wait_for_sweep()
 
     def use_caches(self, snapshot: Snapshot, router: Router) -> None:
         """Exchanges under way keep the cache of their route: what they add to one that is replaced, nobody reads."""
@@ -147,12 +148,17 @@ class DataPlane(Plane):
 
     # ── sweep ─────────────────────────────────────────────────────────────────────────────────
 
+    def wait_for_sweep(self) -> None:
+        now = self.loop.time()
+        pause = until_next(now, SWEEP)
+        self.sweeper = self.loop.call_later(pause, self.sweep, now + pause)
+
     def sweep(self, due: float) -> None:
         """Check all deadlines, and measure the event loop's lag: the delay of this call.
 
         Behind a lag the loop first reads what has arrived: an answer that came in time is not a timeout.
         """
-        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+        self.wait_for_sweep()
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.read_clock()
         if (

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
+from crossfade.coalescing import until_next
 from crossfade.files import CONFIG_LIMIT, read_regular
 from crossfade.workers.ending import wait_for
 
@@ -38,9 +39,9 @@ class ConfigFile:
 
     async def follow(self) -> None:
         """Never returns."""
-        seen = self.loaded
+        loop, seen = asyncio.get_running_loop(), self.loaded
         while True:
-            if await wait_for(self.hang_up, WATCH):
+            if await wait_for(self.hang_up, until_next(loop.time(), WATCH)):
                 self.hang_up.clear()
                 await self.reload("signal")
                 seen = self.loaded

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Sequence
 from time import time
 
+from crossfade.coalescing import until_next
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import LoggedBatches, Taken
@@ -98,11 +99,11 @@ class DirectSeam:
 
     async def run(self) -> None:
         """Returns at the end. There is nobody to supervise, but workers of the proxy before leave their places."""
-        observing = asyncio.ensure_future(self.observer.run())
+        loop, observing = asyncio.get_running_loop(), asyncio.ensure_future(self.observer.run())
         try:
             while not self.ended.is_set():
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLEAR_EVERY):
+                    async with asyncio.timeout(until_next(loop.time(), CLEAR_EVERY)):
                         await self.ended.wait()
                 if self.keeper is not None:
                     self.keeper.clear_ended()

@@ -15,6 +15,7 @@ from asyncio.subprocess import DEVNULL, Process
 
 import msgspec
 
+from crossfade.coalescing import end_of
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.logged_batches import LoggedBatches
 from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, Watch
@@ -206,7 +207,7 @@ class ObserverProcess:
         """Kill an observer that does not answer."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SILENCE / 30)
+            await end_of(SILENCE / 20)
             if self.pending and loop.time() - self.heard_at > SILENCE and self.process is not None:
                 log.error(
                     "the observer (pid %d) hangs: no answer for %g s; replacing it", self.process.pid, SILENCE

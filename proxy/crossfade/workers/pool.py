@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade import shared_rates
+from crossfade.coalescing import until_next
 from crossfade.control.background import Background
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.drift_channel import DriftChannel
@@ -238,7 +239,7 @@ class WorkerPool:
         loop = asyncio.get_running_loop()
         before = loop.time()
         while not self.stopping.is_set():
-            await self.pause(SILENCE / 20)
+            await self.pause(until_next(loop.time(), SILENCE / 20))
             now = loop.time()
             passed, before = min(now - before, SILENCE / 10), now
             for link in self.all_links():

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from crossfade.coalescing import end_of
 from crossfade.config.load import Examine, Loaded, tls_sections
 from crossfade.config.model import BackendTlsConfig
 from crossfade.dial import examine, stamp_of
@@ -54,7 +55,7 @@ class TlsFiles:
         """Never returns."""
         seen = self.loaded().stamps
         while True:
-            await asyncio.sleep(WATCH)
+            await end_of(WATCH)
             loaded = self.loaded()
             if not loaded.stamps:  # TLS is not configured: there is nothing to read
                 seen = loaded.stamps
