@@ -24,7 +24,7 @@ from crossfade import log_lines
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
-from crossfade.coalescing import until_next
+from crossfade.coalescing import end_of
 from crossfade.config.load import Loaded
 from crossfade.config.problem import ConfigError, without_credentials
 from crossfade.control.beside import Beside
@@ -381,11 +381,14 @@ class App:
 
     async def run_loop(self) -> None:
         """Tick and follow the configuration until a signal or a successor ends it."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
-            following = [tasks.create_task(each) for each in (self.file.follow(), self.tls_files.follow())]
-            while not self.stopping.is_set():
-                self.controller.tick(time.time())
-                await wait_for(self.stopping, until_next(loop.time(), TICK))
-            for task in following:
+            repeated = self.tick_on(), self.file.follow(), self.tls_files.follow()
+            running = [tasks.create_task(each) for each in repeated]
+            await self.stopping.wait()
+            for task in running:
                 task.cancel()
+
+    async def tick_on(self) -> None:
+        while True:
+            self.controller.tick(time.time())
+            await end_of(TICK)

@@ -97,7 +97,9 @@ class ProbeHistory:
         self.fault = ""  # of the last probe; "" if it succeeded
         self.streak = 0  # successes in a row, or failures as a negative number
 
-    def add(self, succeeded: bool, health: HealthConfig) -> None:
+    def add(self, succeeded: bool, health: HealthConfig) -> bool:
+        """Whether it is up now and was not, or the reverse, or was up for the first time."""
+        before = self.up, self.seen_up
         if succeeded:
             self.streak = max(self.streak, 0) + 1
             self.up = self.up or not self.seen_up or self.streak >= health.healthy_after
@@ -105,6 +107,7 @@ class ProbeHistory:
         else:
             self.streak = min(self.streak, 0) - 1
             self.up = self.up and -self.streak < health.unhealthy_after
+        return before != (self.up, self.seen_up)
 
 
 class Prober:
@@ -120,6 +123,7 @@ class Prober:
         self.histories: dict[tuple[str, str], ProbeHistory] = {}
         self.probing: KeyedTasks[Target] = KeyedTasks()
         self.reported: tuple[Names, Names] = (frozenset(), frozenset())
+        self.owed = False  # a report failed
         self.own_fault = ""  # why the proxy could not make its last probe
         self.certificate_ends = certificate_ends
 
@@ -151,9 +155,10 @@ class Prober:
             else:
                 self._report_own_fault("")
                 history = self.histories[target.name]
-                history.add(not fault, target.health)
+                differs = history.add(not fault, target.health)
                 history.fault = fault
-                self._report()
+                if differs or self.owed:
+                    self._report()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
@@ -162,6 +167,8 @@ class Prober:
 
         Raises OSError where the proxy could not probe.
         """
+        if not dial.is_name(target.at.host):
+            return await self._try(target, (target.at.host,))
         try:
             async with asyncio.timeout(target.health.timeout):
                 found = await self._addresses(target)
@@ -174,8 +181,6 @@ class Prober:
     async def _addresses(self, target: Target) -> Addresses:
         """Of the endpoint's name, looked up as often as the workers do. If a look-up fails, the last addresses."""
         host = target.at.host
-        if not dial.is_name(host):
-            return Addresses((host,))
         at, found = self.addresses.get(host, (float("-inf"), None))
         if found is not None and time.monotonic() - at < target.resolve:
             return found
@@ -237,8 +242,9 @@ class Prober:
             self.changed(down, time.time(), seen_up)
         except Exception:
             log.exception("change of endpoints not applied; the next probe repeats it")
+            self.owed = True
         else:
-            self.reported = (down, seen_up)
+            self.reported, self.owed = (down, seen_up), False
 
 
 def _fault_of(error: OSError) -> str:

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from time import time
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -103,7 +104,9 @@ class WorkerPool:
 
     async def run(self) -> None:
         """Supervise each worker until `stop` or `release`. Cancelling it kills the workers; an error of its own does not."""
-        tasks = [asyncio.ensure_future(self.supervise(n)) for n in range(len(self.listening))]
+        self.stopped = asyncio.ensure_future(self.stopping.wait())
+        tasks: list[asyncio.Future[Any]] = [self.stopped]
+        tasks += [asyncio.ensure_future(self.supervise(n)) for n in range(len(self.listening))]
         tasks.append(asyncio.ensure_future(self.watch()))
         tasks.append(asyncio.ensure_future(self.observer.run()))
         try:
@@ -139,9 +142,7 @@ class WorkerPool:
         self.failures[number] = min(self.failures[number] + 1, 16)
 
     async def pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
+        await asyncio.wait([self.stopped], timeout=seconds)
 
     async def start(self, number: int) -> WorkerLink:
         ours, theirs = socket.socketpair()
