@@ -54,17 +54,17 @@ class Passing(selectors.SelectSelector):
 
 
 def test_tasks_of_several_periods_wake_the_process_once() -> None:
-    async def work(begin: float, period: float, before: float = 0.0) -> None:
+    async def work(begin: float, period: float, after: float = 0.0) -> None:
         await asyncio.sleep(begin)
         while True:
-            await end_of(period, before)
+            await end_of(period, after)
 
     async def all_of_it() -> None:
         tasks = [
             asyncio.ensure_future(task)
             for task in (work(0.013, 0.25), work(0.087, 0.25), work(0.21, 0.5), work(0.111, 1.0))
         ]
-        tasks.append(asyncio.ensure_future(work(0.3, 0.25, before=0.05)))
+        tasks.append(asyncio.ensure_future(work(0.3, 0.25, after=0.005)))
         await asyncio.sleep(3.01)
         for task in tasks:
             task.cancel()
@@ -74,4 +74,4 @@ def test_tasks_of_several_periods_wake_the_process_once() -> None:
         assert isinstance(loop, Clock)
         runner.run(all_of_it())
         woken = [at for at in loop.woken if 1001 <= at <= 1003]
-    assert woken == [1001.0, *(end for n in range(1, 9) for end in (1000.95 + n / 4, 1001 + n / 4))]
+    assert woken == [round(1001 + n / 4 + after, 3) for n in range(8) for after in (0, 0.005)] + [1003.0]

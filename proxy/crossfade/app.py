@@ -40,7 +40,7 @@ from crossfade.log_lines import facts, log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.config_file import ConfigFile
-from crossfade.workers.ending import TICK, Ending, wait_for
+from crossfade.workers.ending import REPORTED, TICK, Ending, wait_for
 from crossfade.workers.handover import Successor
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
 from crossfade.workers.sockets import raise_descriptor_limit
@@ -391,4 +391,4 @@ class App:
     async def tick_on(self) -> None:
         while True:
             self.controller.tick(time.time())
-            await end_of(TICK)
+            await end_of(TICK, after=REPORTED)

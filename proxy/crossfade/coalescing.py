@@ -17,6 +17,6 @@ def until_next(now: float, period: float) -> float:
     return left if left > EARLY * period else left + period
 
 
-async def end_of(period: float, before: float = 0.0) -> None:
-    """Returns when a period ends, or that many seconds before."""
-    await asyncio.sleep(until_next(asyncio.get_running_loop().time() + before, period))
+async def end_of(period: float, after: float = 0.0) -> None:
+    """Returns when a period ends, or that many seconds after."""
+    await asyncio.sleep(until_next(asyncio.get_running_loop().time() - after, period))

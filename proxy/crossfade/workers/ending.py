@@ -16,6 +16,7 @@ from typing import Any
 log = logging.getLogger("crossfade")
 
 TICK = 0.25  # seconds between two ticks of the health loop
+REPORTED = 0.005  # seconds in which the reports of workers come, which are due at the same instants
 
 
 class Ending:

@@ -16,7 +16,7 @@ import uvloop
 from crossfade import log_lines
 from crossfade.coalescing import end_of
 from crossfade.control.seam import QueueStatus, WorkerStatus
-from crossfade.dataplane.listener import SWEEP, DataPlane
+from crossfade.dataplane.listener import DataPlane
 from crossfade.quality.samples import encode
 from crossfade.routing.snapshot import Snapshot
 from crossfade.shared_rates import SharedRates
@@ -187,7 +187,7 @@ class Worker:
 
     async def report(self) -> None:
         while True:
-            await end_of(REPORT_EVERY, before=SWEEP)  # the tick then has it
+            await end_of(REPORT_EVERY)
             self.write_report()
             if self.writer is not None:
                 with contextlib.suppress(OSError):  # `follow` notices the end of the connection
