@@ -32,6 +32,7 @@ def read(pieces: list[bytes], reader: ChunkedReader | LengthReader | None = None
         if reader.done:
             return b"".join(payload), True, reader.surplus + b"".join(pieces[i:])
         payload.append(reader.feed(piece))
+        assert reader.framed in (b"", chunk(payload[-1]))
     return b"".join(payload), reader.done, reader.surplus
 
 
@@ -269,6 +270,11 @@ def test_a_piece_that_is_one_chunk_is_read_as_in_other_pieces(size: int) -> None
         data = first + LAST_CHUNK
         assert outcome([first, LAST_CHUNK]) == outcome([*byte_by_byte(data[:9]), data[9:]])
     assert read([event, event, LAST_CHUNK + b"GET"]) == (payload * 2, True, b"GET")
+    reader, framed = ChunkedReader(), []
+    for piece in (event, event[:3], event[3:], event, LAST_CHUNK):
+        reader.feed(piece)
+        framed.append(reader.framed)
+    assert framed == [event, b"", b"", event, b""]
 
 
 @pytest.mark.parametrize(

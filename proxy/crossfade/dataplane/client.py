@@ -35,7 +35,7 @@ class Client(Flow):
         """The answer's head, and the part of its body that was received with it."""
         raise NotImplementedError
 
-    def answer_body(self, data: bytes, done: bool) -> None:
+    def answer_body(self, data: bytes, done: bool, framed: bytes) -> None:
         raise NotImplementedError
 
     def answer_trailers(self, trailers: bytes) -> None:

@@ -266,17 +266,17 @@ class Exchange(WaitingState):
         else:
             self.idle_from_now()
 
-    def on_response_body(self, data: bytes, done: bool) -> None:
+    def on_response_body(self, data: bytes, done: bool, framed: bytes) -> None:
         self.sent += len(data)
         if self.kept_answer is not None:
             self.kept_answer.add(data, monotonic())
         if self.lookup is not None:
             cached.gather_more(self.plane, self, self.lookup, data, done)
         if self.answer_trailers:
-            self.client.answer_body(data, False)
+            self.client.answer_body(data, False, b"")
             self.client.answer_trailers(self.answer_trailers)
         else:
-            self.client.answer_body(data, done)
+            self.client.answer_body(data, done, framed)
         if done:
             self.finish()
         else:

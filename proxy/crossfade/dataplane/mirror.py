@@ -143,9 +143,9 @@ class MirrorCopy(Owner):
                 self.said = body
             else:
                 self.kept_answer = KeptAnswer(head, self.started)
-        self.on_response_body(body, done)
+        self.on_response_body(body, done, b"")
 
-    def on_response_body(self, data: bytes, done: bool) -> None:
+    def on_response_body(self, data: bytes, done: bool, framed: bytes) -> None:
         self.deadline = min(self.runtime.now + self.state.backend.idle_timeout, self.total_deadline)
         if self.kept_answer is not None:
             self.kept_answer.add(data, self.runtime.now)

@@ -35,7 +35,8 @@ class Owner:
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         raise NotImplementedError
 
-    def on_response_body(self, data: bytes, done: bool) -> None:
+    def on_response_body(self, data: bytes, done: bool, framed: bytes) -> None:
+        """`framed`: the data as one chunk, where it came as one; else empty."""
         raise NotImplementedError
 
     def on_upstream_failed(self, stage: Stage) -> None:

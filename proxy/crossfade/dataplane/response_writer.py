@@ -72,9 +72,9 @@ class ResponseWriter(Client):
             % (start, date, exchange.request_id, names, body)
         )
 
-    def answer_body(self, data: bytes, done: bool) -> None:
+    def answer_body(self, data: bytes, done: bool, framed: bytes) -> None:
         if self.recode:
-            data = chunks(data, done)
+            data = framed or chunks(data, done)
         if data:
             self.transport.write(data)
 

@@ -238,7 +238,7 @@ class Upstream(Flow):
             return
         if reader.done:
             self.end_body(owner, reader)
-        owner.on_response_body(payload, reader.done)
+        owner.on_response_body(payload, reader.done, reader.framed)
         if reader.done:
             self.release(owner.request_done)
 
@@ -309,7 +309,7 @@ class Upstream(Flow):
             return
         self.owner = self.reader = None
         if isinstance(reader, UntilCloseReader) and self.got_end:
-            owner.on_response_body(b"", True)
+            owner.on_response_body(b"", True, b"")
         elif reader is not None:
             owner.on_upstream_failed(Stage.BODY)
         elif self.buffer:

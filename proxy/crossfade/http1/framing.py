@@ -72,17 +72,19 @@ def chunks(data: bytes, done: bool, trailers: bytes = b"") -> bytes:
 class ChunkedReader:
     """Decodes a chunked body piece by piece.
 
-    After `done`, `surplus` holds the bytes behind the body, and `trailers` the field lines to forward.
+    After `done`, `surplus` holds the bytes behind the body, and `trailers` the field lines to forward. `framed` is the last
+    piece where that is one chunk, as `chunk` writes it; else empty.
     `nominated` are the lower-cased names in the message's Connection field: trailers with these names are
     removed too (RFC 9110 section 7.6.1).
     """
 
-    __slots__ = ("buffer", "done", "excess", "nominated", "remaining", "surplus", "trailers")
+    __slots__ = ("buffer", "done", "excess", "framed", "nominated", "remaining", "surplus", "trailers")
 
     def __init__(self, nominated: AbstractSet[bytes] = NOTHING) -> None:
         self.nominated = nominated
         self.trailers = b""
         self.buffer = b""
+        self.framed = b""
         self.remaining = 0  # bytes left of the current chunk and its CRLF; 0: a size line is next
         self.excess = 0  # bytes of size lines beyond what their chunks allow
         self.done = False
@@ -93,7 +95,9 @@ class ChunkedReader:
         if self.remaining == 0 and not self.buffer:
             line = size_line_of_piece(len(data))
             if line and data.startswith(line) and data.endswith(b"\r\n"):
+                self.framed = data
                 return data[len(line) : -2]
+        self.framed = b""
         if self.buffer:
             data = self.buffer + data
             self.buffer = b""
@@ -169,6 +173,7 @@ class LengthReader:
     """A body of known length in bytes."""
 
     trailers = b""
+    framed = b""
     __slots__ = ("done", "remaining", "surplus")
 
     def __init__(self, length: int) -> None:
@@ -190,6 +195,7 @@ class UntilCloseReader:
     """A body that ends when the connection closes; a truncated one looks the same."""
 
     trailers = b""
+    framed = b""
     __slots__ = ("done", "surplus")
 
     def __init__(self) -> None:
