@@ -32,30 +32,38 @@ class BrokenBody(Exception):
     """The chunked body does not match the grammar; the rest of the connection cannot be parsed."""
 
 
-_SIZE_LINES: Final[dict[int, bytes]] = {}  # by the size of a chunk's data
-_SIZE_LINES_OF_PIECES: Final[dict[int, bytes]] = {}
 _LINES_KEPT: Final = 4096
+_SIZE_LINES: Final[list[bytes]] = [
+    b""
+] * _LINES_KEPT  # by the size of a chunk's data, those that were asked for
+_SIZE_LINES_OF_PIECES: Final[list[bytes | None]] = [None] * _LINES_KEPT  # by the length of the piece
 
 
 def size_line(size: int) -> bytes:
-    line = _SIZE_LINES.get(size)
-    if line is None:
-        if len(_SIZE_LINES) >= _LINES_KEPT:
-            _SIZE_LINES.clear()
+    if size >= _LINES_KEPT:
+        return b"%x\r\n" % size
+    line = _SIZE_LINES[size]
+    if not line:
         _SIZE_LINES[size] = line = b"%x\r\n" % size
     return line
 
 
 def size_line_of_piece(length: int) -> bytes:
     """The size line of a piece of this length that is one chunk, with its line and its CRLF; empty if there is none."""
-    line = _SIZE_LINES_OF_PIECES.get(length)
+    if length >= _LINES_KEPT:
+        return _line_that_fits(length)
+    line = _SIZE_LINES_OF_PIECES[length]
     if line is None:
-        lines = [b"%x\r\n" % (length - 4 - digits) for digits in range(1, 9) if length - 4 - digits > 0]
-        fitting = [line for line in lines if len(line) + int(line, 16) + 2 == length]
-        if len(_SIZE_LINES_OF_PIECES) >= _LINES_KEPT:
-            _SIZE_LINES_OF_PIECES.clear()
-        _SIZE_LINES_OF_PIECES[length] = line = fitting[0] if fitting else b""
+        _SIZE_LINES_OF_PIECES[length] = line = _line_that_fits(length)
     return line
+
+
+def _line_that_fits(length: int) -> bytes:
+    for digits in range(1, 9):
+        size = length - 4 - digits
+        if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:
+            return line
+    return b""
 
 
 def chunk(data: bytes) -> bytes:
