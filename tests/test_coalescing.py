@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.coalescing import EARLY, end_of, until_next
+from crossfade.coalescing import LEAST, end_of, until_next
 
 PERIODS = st.sampled_from([0.05, 0.25, 0.5, 1.0])
 TIMES = st.integers(0, 10**9).map(lambda ms: ms / 1000)  # as the clock of an event loop
@@ -18,7 +18,7 @@ TIMES = st.integers(0, 10**9).map(lambda ms: ms / 1000)  # as the clock of an ev
 @given(TIMES, PERIODS)
 def test_it_ends_at_a_multiple_of_the_period(now: float, period: float) -> None:
     pause = until_next(now, period)
-    assert EARLY * period <= pause <= (1 + EARLY) * period
+    assert LEAST * period <= pause <= (1 + LEAST) * period
     assert round((now + pause) * 1000) % round(period * 1000) == 0
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 
-EARLY = 0.1  # of a period: a timer that fires so shortly before the end has fired for this end
+LEAST = 0.5  # of a period: a timer may fire a little early, and work that took nearly all of the period is not done again at once
 
 
 def until_next(now: float, period: float) -> float:
-    """Seconds from `now` until a period ends."""
+    """Seconds from `now` until a period ends: from half of the period to one and a half."""
     left = period - now % period
-    return left if left > EARLY * period else left + period
+    return left if left > LEAST * period else left + period
 
 
 async def end_of(period: float, after: float = 0.0) -> None:

@@ -57,11 +57,12 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[Names, Names]] = []
         self.refuse = False
+        self.refused = 0
         self.certificate_ends: dict[tuple[str, str], float] = {}
 
     def changed(self, down: Names, now: float, seen: Names) -> None:
         if self.refuse:
-            self.refuse = False
+            self.refused += 1
             raise RuntimeError("not now")
         self.heard.append((down, seen))
 
@@ -257,8 +258,23 @@ async def test_an_endpoint_that_is_no_longer_probed_is_up():
 async def test_a_change_that_was_not_applied_is_reported_again():
     async with Model().serving() as model, probing(config(model.port)) as (_, listener):
         listener.refuse = True
+        await until(lambda: listener.refused > 1)
+        listener.refuse = False
         await until(lambda: bool(listener.seen))
-        assert not listener.refuse
+
+
+async def test_a_change_that_was_not_applied_and_is_undone_since_is_reported():
+    """Who refused it may have applied a part of it."""
+    async with Model().serving() as model, probing(config(model.port)) as (prober, listener):
+        await until(lambda: bool(listener.seen))
+        listener.refuse, model.status = True, 500
+        await until(lambda: listener.refused > 0)
+        model.status = 200
+        await until(lambda: all(history.up for history in prober.histories.values()))
+        heard, listener.refuse = len(listener.heard), False
+        await until(lambda: len(listener.heard) > heard)
+        assert not listener.down
+        assert not prober.owed
 
 
 async def test_close_ends_every_task():

@@ -274,7 +274,8 @@ def test_a_piece_that_is_one_chunk_is_read_as_in_other_pieces(size: int) -> None
     for piece in (event, event[:3], event[3:], event, LAST_CHUNK):
         reader.feed(piece)
         framed.append(reader.framed)
-    assert framed == [event, b"", b"", event, b""]
+    kept = event if len(event) < 4096 else b""  # a large one is not kept while the stream is idle
+    assert framed == [kept, b"", b"", kept, b""]
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ class Prober:
         """Call `changed` if the endpoints that are down or were seen up have changed."""
         down = frozenset(n for n, c in self.histories.items() if not c.up)
         seen_up = frozenset(n for n, c in self.histories.items() if c.seen_up)
-        if (down, seen_up) == self.reported:
+        if (down, seen_up) == self.reported and not self.owed:
             return
         for backend, endpoint in sorted(down ^ self.reported[0]):
             history = self.histories.get((backend, endpoint))

@@ -81,7 +81,7 @@ class ChunkedReader:
     """Decodes a chunked body piece by piece.
 
     After `done`, `surplus` holds the bytes behind the body, and `trailers` the field lines to forward. `framed` is the last
-    piece where that is one chunk, as `chunk` writes it; else empty.
+    piece where that is one small chunk, as `chunk` writes it; else empty.
     `nominated` are the lower-cased names in the message's Connection field: trailers with these names are
     removed too (RFC 9110 section 7.6.1).
     """
@@ -103,7 +103,7 @@ class ChunkedReader:
         if self.remaining == 0 and not self.buffer:
             line = size_line_of_piece(len(data))
             if line and data.startswith(line) and data.endswith(b"\r\n"):
-                self.framed = data
+                self.framed = data if len(data) < _LINES_KEPT else b""  # it is kept until the next piece
                 return data[len(line) : -2]
         self.framed = b""
         if self.buffer:
