@@ -165,6 +165,26 @@ async def test_hop_by_hop_fields_of_an_answer_are_removed(harness: Harness) -> N
     assert (answer.field("x-request-id"), answer.backend) == (b"ours", "v2")
 
 
+@pytest.mark.parametrize(
+    ("status", "named"), [(b"426 Upgrade Required", [b"TLS/1.3, websocket"]), (b"200 OK", [])]
+)
+async def test_a_426_names_the_protocols_that_the_model_demands(
+    harness: Harness, status: bytes, named: list[bytes]
+) -> None:
+    answer = (
+        b"HTTP/1.1 %b\r\nConnection: Upgrade\r\nUpgrade: TLS/1.3, websocket\r\nContent-Length: 4\r\n\r\nmust"
+        % status
+    )
+    harness.backend("v2", answering(answer))
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(get())
+    received = await client.answer()
+    assert received.body == b"must"
+    assert received.all("upgrade") == named
+    assert received.all("connection") == [b"Upgrade" for _ in named]
+
+
 async def test_the_forwarded_request_has_exactly_these_bytes(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))

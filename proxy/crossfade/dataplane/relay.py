@@ -48,6 +48,9 @@ def beginning(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> byt
     """The head of an answer, without the fields that the proxy adds."""
     block = answer.block if knows_chunks else unchunked(answer)
     framing = framing_fields(answer, knows_chunks, keep_alive)
+    # A 426 must name a protocol (RFC 9110 section 15.5.22).
+    if answer.status == 426 and answer.upgrade is not None:
+        framing += hop_fields(answer.upgrade, False)
     return b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, block, framing)
 
 
