@@ -166,7 +166,7 @@ async def test_an_answer_other_than_101_closes_the_connection(
     answer = await client.answer()
     assert (b"HTTP/1.1 " + status, b"no") == (answer.first, answer.body)
     assert answer.field("connection") == b"close"
-    assert answer.field("upgrade") is None
+    assert answer.field("upgrade") == (b"websocket" if answer.status == 426 else None)
     assert await client.rest() == (b"", "closed")
     assert [r.first for r in backend.requests] == [b"GET /chat HTTP/1.1"]
     assert len(harness.accepted) == 1
