@@ -33,10 +33,9 @@ class BrokenBody(Exception):
 
 
 _LINES_KEPT: Final = 4096
-_SIZE_LINES: Final[list[bytes]] = [
-    b""
-] * _LINES_KEPT  # by the size of a chunk's data, those that were asked for
-_SIZE_LINES_OF_PIECES: Final[list[bytes | None]] = [None] * _LINES_KEPT  # by the length of the piece
+# By the size of a chunk's data, and by the length of a piece, of those that were asked for.
+_SIZE_LINES: Final[list[bytes]] = [b""] * _LINES_KEPT
+_SIZE_LINES_OF_PIECES: Final[list[bytes | None]] = [None] * _LINES_KEPT
 
 
 def size_line(size: int) -> bytes:

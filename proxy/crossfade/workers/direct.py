@@ -6,7 +6,6 @@ Rule: only that mode imports this module. A control process that has workers nev
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import ssl
@@ -26,6 +25,7 @@ from crossfade.quality.samples import encode
 from crossfade.quality.watching import Watched
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
+from crossfade.workers.ending import wait_for
 from crossfade.workers.observer_process import ObserverProcess, add_pairs, kept_of, logged_of, routes_of
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
@@ -99,12 +99,11 @@ class DirectSeam:
 
     async def run(self) -> None:
         """Returns at the end. There is nobody to supervise, but workers of the proxy before leave their places."""
-        loop, observing = asyncio.get_running_loop(), asyncio.ensure_future(self.observer.run())
+        loop = asyncio.get_running_loop()
+        observing = asyncio.ensure_future(self.observer.run())
         try:
             while not self.ended.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(until_next(loop.time(), CLEAR_EVERY)):
-                        await self.ended.wait()
+                await wait_for(self.ended, until_next(loop.time(), CLEAR_EVERY))
                 if self.keeper is not None:
                     self.keeper.clear_ended()
             await observing

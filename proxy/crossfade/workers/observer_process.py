@@ -24,6 +24,7 @@ from crossfade.quality.prediction import Prediction
 from crossfade.quality.watching import Watched
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
+from crossfade.workers.ending import wait_for
 from crossfade.workers.messages import read_frame, write_frame
 from crossfade.workers.package_path import environment
 
@@ -137,7 +138,7 @@ class ObserverProcess:
                 self.note_failure(f"cannot be started: {error}")
             else:
                 await self.follow()
-            await self.pause(min(RESTART_AFTER * 2**self.failures, RESTART_AT_LEAST_EVERY))
+            await wait_for(self.stopping, min(RESTART_AFTER * 2**self.failures, RESTART_AT_LEAST_EVERY))
 
     async def wait_for_need(self) -> bool:
         """False at the end."""
@@ -148,11 +149,6 @@ class ObserverProcess:
             for end in ends:
                 end.cancel()
         return not self.stopping.is_set()
-
-    async def pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
 
     async def start(self) -> None:
         ours, theirs = socket.socketpair()

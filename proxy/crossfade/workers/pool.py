@@ -142,6 +142,7 @@ class WorkerPool:
         self.failures[number] = min(self.failures[number] + 1, 16)
 
     async def pause(self, seconds: float) -> None:
+        """Until `stop` or `release` at most. One task waits for both as long as the pool runs: `wait_for` costs more each time."""
         await asyncio.wait([self.stopped], timeout=seconds)
 
     async def start(self, number: int) -> WorkerLink:
